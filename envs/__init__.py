@@ -1,0 +1,1 @@
+"""The environments, one family a file; each carries its exact or best known answer."""

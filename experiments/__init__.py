@@ -1,0 +1,1 @@
+"""The experiments, one study a file: settings, run, claims, plot."""

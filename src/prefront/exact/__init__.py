@@ -1,0 +1,1 @@
+"""Solvers that give the right answer, in float64."""

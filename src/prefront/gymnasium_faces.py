@@ -1,0 +1,345 @@
+"""The Gymnasium faces of a functional environment: `gym.Env` and a jitted `gym.vector.VectorEnv`.
+
+Random numbers: environment number i of a vector seeded with s follows the single environment seeded with s + i, draw by
+draw, whatever the autoreset mode. Event number t (a step or a reset) of an environment uses `fold_in(key(seed), t)`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from prefront import environment as functional
+from prefront.environment import Environment
+from prefront.registration import load
+
+RENDER_MODES = ("rgb_array",)
+SEED_BOUND = 2**32
+
+
+def make_single(path: str, render_mode: str | None = None, **kwargs: Any) -> SingleEnvironment:
+    """Entry point of `gym.make`: the environment at `module:Class`, built with `kwargs`."""
+    return SingleEnvironment(load(path)(**kwargs), render_mode)
+
+
+def make_vector(path: str, num_envs: int = 1, max_episode_steps: int | None = None, **kwargs: Any) -> VectorEnvironment:
+    """Entry point of `gym.make_vec`: `num_envs` copies of the environment at `module:Class` in one compiled program."""
+    own = {name: kwargs.pop(name) for name in ("render_mode", "autoreset_mode") if name in kwargs}
+    return VectorEnvironment(load(path)(**kwargs), num_envs, max_episode_steps=max_episode_steps, **own)
+
+
+class _Face:
+    """What both faces share: the contract's attributes, and pickling without compiled programs."""
+
+    environment: Environment
+    render_mode: str | None
+
+    def _adopt(self, environment: Environment, render_mode: str | None) -> None:
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ValueError(f"render_mode must be None or one of {RENDER_MODES}, got {render_mode!r}.")
+        self.environment = environment
+        self.render_mode = render_mode
+        self.objective_names = environment.objective_names
+        self.discount = environment.discount
+        self.reference_point = environment.reference_point
+        self.reward_dim = environment.reward_dim
+        self._compile()
+
+    def _compile(self) -> None:
+        raise NotImplementedError
+
+    def pareto_front(self, gamma: float | None = None) -> np.ndarray:
+        """Returns the exact or best known Pareto front, see `Environment.pareto_front`."""
+        return self.environment.pareto_front(gamma)
+
+    def coverage_set(self, gamma: float | None = None) -> np.ndarray:
+        """Returns the convex coverage set, see `Environment.coverage_set`."""
+        return self.environment.coverage_set(gamma)
+
+    def max_hypervolume(self, gamma: float | None = None) -> float:
+        """Returns the hypervolume of the Pareto front, see `Environment.max_hypervolume`."""
+        return self.environment.max_hypervolume(gamma)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.__dict__.items() if not name.startswith("_jit_")}
+        return {**kept, "_state": jax.device_get(kept["_state"])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._compile()
+
+
+class SingleEnvironment(_Face, gym.Env[Any, Any]):
+    """One environment as a `gym.Env` whose reward is a float32 vector of shape (number of objectives,).
+
+    Attributes:
+        environment: The functional environment.
+        reward_space: Box that holds every reward.
+        reward_dim: Number of objectives.
+        reference_point: Reference point for hypervolumes.
+        discount: Evaluation discount.
+        objective_names: Names of the objectives.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012 (Gymnasium's form)
+
+    def __init__(self, environment: Environment, render_mode: str | None = None) -> None:
+        self._adopt(environment, render_mode)
+        self.observation_space = environment.observation_space
+        self.action_space = environment.action_space
+        self.reward_space = environment.reward_space
+        self._state: Any = None
+        self._seed = 0
+        self._events = 0
+
+    def _compile(self) -> None:
+        environment = self.environment
+
+        def start(seed: jax.Array, event: jax.Array, params: Any) -> tuple[Any, Any, Any]:
+            state, observation = functional.reset(environment, _key(seed, event), params)
+            return state, observation, environment.state_info(state, params)
+
+        def advance(state: Any, action: jax.Array, seed: jax.Array, event: jax.Array, params: Any) -> tuple[Any, Any]:
+            taken = functional.step(environment, state, action, _key(seed, event), params)
+            return taken, environment.transition_info(state, action, taken.state, params)
+
+        self._jit_reset = jax.jit(start)
+        self._jit_step = jax.jit(advance)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode; the same seed gives the same episode for the same actions."""
+        super().reset(seed=seed)
+        if seed is not None or self._events == 0:
+            self._seed = int(self.np_random.integers(SEED_BOUND)) if seed is None else seed % SEED_BOUND
+            self._events = 0
+        self._state, observation, info = self._jit_reset(
+            np.uint32(self._seed), np.uint32(self._events), self.environment.default_params
+        )
+        self._events += 1
+        return _to_host(self.observation_space, observation), jax.device_get(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes one step; truncation at the episode limit is `gym.make`'s, as for every Gymnasium environment.
+
+        Raises:
+            RuntimeError: `reset` has not been called.
+            ValueError: The action lies outside the action space.
+        """
+        if self._state is None:
+            raise RuntimeError("Call reset() before step().")
+        action = np.asarray(action, self.action_space.dtype)
+        if not self.action_space.contains(action):
+            raise ValueError(f"Action {action!r} lies outside {self.action_space}.")
+        taken, info = self._jit_step(
+            self._state, action, np.uint32(self._seed), np.uint32(self._events), self.environment.default_params
+        )
+        self._state = taken.state
+        self._events += 1
+        observation = _to_host(self.observation_space, taken.observation)
+        return observation, np.array(taken.reward), bool(taken.terminated), False, jax.device_get(info)
+
+    def render(self) -> Any:
+        """Returns the picture of the current state, shape (height, width, 3), uint8, or None without a render mode."""
+        if self.render_mode is None:
+            gym.logger.warn('Nothing is rendered: make the environment with render_mode="rgb_array".')
+            return None
+        return self.environment.render_image(jax.device_get(self._state), (), None)[1]
+
+
+class VectorEnvironment(_Face, gym.vector.VectorEnv[Any, Any, Any]):
+    """Many copies of one environment, stepped by one compiled program; rewards have shape (num_envs, objectives).
+
+    Args:
+        environment: The functional environment.
+        num_envs: How many copies.
+        max_episode_steps: Episode limit; the environment's own by default.
+        render_mode: None or "rgb_array".
+        autoreset_mode: `AutoresetMode.NEXT_STEP` (the step after an episode's end resets, its action is ignored and its
+            reward is 0) or `AutoresetMode.SAME_STEP` (the ending step resets; `final_obs` and `final_info` in the infos
+            hold what the episode ended with).
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        if self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ValueError("autoreset_mode must be NEXT_STEP or SAME_STEP, got DISABLED.")
+        self.num_envs = num_envs
+        self.max_episode_steps = environment.max_episode_steps if max_episode_steps is None else max_episode_steps
+        self._adopt(environment, render_mode)
+        self.metadata = {"render_modes": list(RENDER_MODES), "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = environment.observation_space
+        self.single_action_space = environment.action_space
+        self.single_reward_space = environment.reward_space
+        self.observation_space = batch_space(environment.observation_space, num_envs)
+        self.action_space = batch_space(environment.action_space, num_envs)
+        self.reward_space = batch_space(environment.reward_space, num_envs)
+        self._state: Any = None
+        self._seeds = np.zeros(num_envs, np.uint32)
+
+    def _compile(self) -> None:
+        self._jit_reset = jax.jit(jax.vmap(partial(_start_one, self.environment), in_axes=(0, 0, None)))
+        advance = _advance_next_step if self.autoreset_mode == AutoresetMode.NEXT_STEP else _advance_same_step
+        self._jit_step = jax.jit(
+            jax.vmap(partial(advance, self.environment, self.max_episode_steps), in_axes=(0, 0, 0, None))
+        )
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode in every copy; copy i gets `seed + i`, or the i-th of a list of seeds."""
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        first = self._state is None
+        if isinstance(seed, list):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"{len(seed)} seeds were given for num_envs={self.num_envs}.")
+            drawn = self.np_random.integers(SEED_BOUND, size=self.num_envs)
+            seeds = [int(drawn[i]) if one is None else one % SEED_BOUND for i, one in enumerate(seed)]
+            self._seeds = np.array(seeds, np.uint32)
+        elif seed is not None:
+            self._seeds = ((seed + np.arange(self.num_envs)) % SEED_BOUND).astype(np.uint32)
+        elif first:
+            self._seeds = self.np_random.integers(SEED_BOUND, size=self.num_envs, dtype=np.uint32)
+        fresh = first or seed is not None
+        events = jnp.zeros(self.num_envs, jnp.uint32) if fresh else self._state.events
+        self._state, observation, info = self._jit_reset(self._seeds, events, self.environment.default_params)
+        return _to_host(self.observation_space, observation), _masked(info, np.ones(self.num_envs, bool))
+
+    def step(self, actions: Any) -> tuple[Any, Any, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Takes one step in every copy; returns batched observation, reward (num_envs, objectives), ends and infos.
+
+        Raises:
+            RuntimeError: `reset` has not been called.
+            ValueError: The actions do not belong to the action space.
+        """
+        if self._state is None:
+            raise RuntimeError("Call reset() before step().")
+        actions = np.asarray(actions, self.action_space.dtype)
+        if not self.action_space.contains(actions):
+            raise ValueError(f"Actions {actions!r} lie outside {self.action_space}.")
+        self._state, out = self._jit_step(self._state, actions, self._seeds, self.environment.default_params)
+        terminated, truncated = np.array(out.terminated), np.array(out.truncated)
+        observation = _to_host(self.observation_space, out.observation)
+        reward = np.array(out.reward)
+        infos = _masked(out.info, np.array(out.has_info))
+        ended = terminated | truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            final = _to_host(self.observation_space, out.final_observation)
+            infos["final_obs"] = np.full(self.num_envs, None, dtype=object)
+            for i in np.flatnonzero(ended):
+                infos["final_obs"][i] = jax.tree.map(lambda leaf, i=i: leaf[i], final)
+            infos["_final_obs"] = ended
+            infos["final_info"] = _masked(out.final_info, ended)
+            infos["_final_info"] = ended
+        return observation, reward, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Returns one picture per copy, or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        states = jax.device_get(self._state.state)
+        return tuple(
+            self.environment.render_image(jax.tree.map(lambda leaf, i=i: leaf[i], states), (), None)[1]
+            for i in range(self.num_envs)
+        )
+
+
+class _Running(NamedTuple):
+    state: Any
+    elapsed: jax.Array
+    ended: jax.Array
+    events: jax.Array
+
+
+class _Output(NamedTuple):
+    observation: Any
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    info: dict[str, Any]
+    has_info: jax.Array
+    final_observation: Any
+    final_info: dict[str, Any]
+
+
+def _key(seed: jax.Array, event: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), event)
+
+
+def _start_one(environment: Environment, seed: jax.Array, event: jax.Array, params: Any) -> tuple[_Running, Any, Any]:
+    state, observation = functional.reset(environment, _key(seed, event), params)
+    running = _Running(state, jnp.int32(0), jnp.bool_(False), event + jnp.uint32(1))
+    return running, observation, environment.state_info(state, params)
+
+
+def _step_one(
+    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
+) -> tuple[_Running, _Output]:
+    taken = functional.step(environment, running.state, action, _key(seed, running.events), params)
+    truncated = running.elapsed + 1 >= limit
+    after = _Running(taken.state, running.elapsed + 1, taken.terminated | truncated, running.events + jnp.uint32(1))
+    info = environment.transition_info(running.state, action, taken.state, params)
+    return after, _Output(
+        taken.observation, taken.reward, taken.terminated, truncated, info, jnp.bool_(True), taken.observation, info
+    )
+
+
+def _advance_next_step(
+    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
+) -> tuple[_Running, _Output]:
+    after, out = _step_one(environment, limit, running, action, seed, params)
+    fresh, observation, _ = _start_one(environment, seed, running.events, params)
+    must_reset = running.ended
+    return functional.select(must_reset, fresh, after), out._replace(
+        observation=functional.select(must_reset, observation, out.observation),
+        reward=jnp.where(must_reset, jnp.zeros_like(out.reward), out.reward),
+        terminated=out.terminated & ~must_reset,
+        truncated=out.truncated & ~must_reset,
+        has_info=~must_reset,
+    )
+
+
+def _advance_same_step(
+    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
+) -> tuple[_Running, _Output]:
+    after, out = _step_one(environment, limit, running, action, seed, params)
+    fresh, observation, _ = _start_one(environment, seed, after.events, params)
+    running = functional.select(after.ended, fresh, after)
+    return running, out._replace(
+        observation=functional.select(after.ended, observation, out.observation), has_info=~after.ended
+    )
+
+
+def _to_host(space: gym.Space[Any], observation: Any) -> Any:
+    """Copies an observation to NumPy arrays in the layout of its space."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: _to_host(part, observation[name]) for name, part in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(_to_host(part, one) for part, one in zip(space.spaces, observation, strict=True))
+    if isinstance(space, gym.spaces.Discrete):
+        return space.dtype.type(observation)
+    return np.array(observation, dtype=space.dtype)
+
+
+def _masked(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """Lays out batched infos as Gymnasium's vector environments do: each value beside the mask of who has it."""
+    if not mask.any():
+        return {}
+    host = jax.device_get(info)
+    return {**host, **{f"_{name}": mask.copy() for name in host}}

@@ -1,0 +1,1 @@
+"""Networks, rollouts, advantages and losses: the pure functions that algorithms share."""

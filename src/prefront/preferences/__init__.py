@@ -1,0 +1,1 @@
+"""People who choose, what they chose, and what is learned from it."""

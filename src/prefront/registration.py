@@ -1,0 +1,114 @@
+"""The table of environment ids, and what turns an id into an environment. Imports neither jax nor any environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+if TYPE_CHECKING:
+    from prefront.environment import Environment
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentEntry:
+    """One registered environment.
+
+    Attributes:
+        id: Gymnasium id, `prefront/NAME-vN`.
+        path: `module:Class` of the functional environment.
+        max_episode_steps: The episode limit, enforced by truncation; None where every episode ends by itself.
+        summary: One line for `prefront list`.
+        kwargs: Constructor arguments that make this variant.
+    """
+
+    id: str
+    path: str
+    max_episode_steps: int | None
+    summary: str
+    kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+ENVIRONMENTS: dict[str, EnvironmentEntry] = {
+    entry.id: entry
+    for entry in (
+        EnvironmentEntry(
+            "prefront/DeepSeaTreasure-v0",
+            "prefront.envs.deep_sea_treasure:DeepSeaTreasure",
+            100,
+            "2 objectives: treasure, time; convex front of 10 points",
+        ),
+        EnvironmentEntry(
+            "prefront/DeepSeaTreasureConcave-v0",
+            "prefront.envs.deep_sea_treasure:DeepSeaTreasure",
+            100,
+            "2 objectives: treasure, time; concave front that no linear weights reach",
+            {"map": "concave"},
+        ),
+        EnvironmentEntry(
+            "prefront/DeepSeaTreasureMirrored-v0",
+            "prefront.envs.deep_sea_treasure:DeepSeaTreasure",
+            100,
+            "2 objectives: treasure, time; the concave front on a wider map with an empty half",
+            {"map": "mirrored"},
+        ),
+    )
+}
+
+
+def register_environments() -> None:
+    """Registers every id of `ENVIRONMENTS` with Gymnasium, by string entry points, once."""
+    for entry in ENVIRONMENTS.values():
+        if entry.id not in gym.registry:
+            gym.register(
+                entry.id,
+                entry_point="prefront.gymnasium_faces:make_single",
+                vector_entry_point="prefront.gymnasium_faces:make_vector",
+                max_episode_steps=entry.max_episode_steps,
+                kwargs={"path": entry.path, **entry.kwargs},
+            )
+
+
+def nearest_names(name: str, known: list[str]) -> str:
+    """Says which known names are nearest to an unknown one, for error messages.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+
+    Returns:
+        "Did you mean a, b?" or, where nothing is near, "Known: ...".
+    """
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)]
+    return f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
+
+
+def load(path: str) -> type[Environment]:
+    """Imports the class behind a `module:Class` path."""
+    module, _, name = path.partition(":")
+    loaded: type[Environment] = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+def make(id: str, **kwargs: Any) -> Environment:
+    """Makes the functional JAX environment behind one of our ids.
+
+    Args:
+        id: A Gymnasium id of ours, with or without the `prefront/` prefix.
+        **kwargs: Constructor arguments, which override those of the id.
+
+    Returns:
+        The functional environment, whose functions compose with `jax.jit` and `jax.vmap`.
+
+    Raises:
+        KeyError: No environment of ours has this id; the message names the nearest ones.
+    """
+    full = id if id.startswith("prefront/") else f"prefront/{id}"
+    if full not in ENVIRONMENTS:
+        raise KeyError(f"No prefront environment {id!r}. {nearest_names(full, list(ENVIRONMENTS))}")
+    entry = ENVIRONMENTS[full]
+    return load(entry.path)(**{**entry.kwargs, **kwargs})
