@@ -40,8 +40,8 @@ class DeepSeaTreasure(FiniteEnvironment):
 
     ## Description
     The oldest benchmark of multi-objective reinforcement learning (Vamplew et al., 2011), on the map of Yang et al.
-    (2019), whose front is convex, on that of Vamplew et al. (2018), whose front is concave, so that linear weights reach
-    its two ends only, and on the mirrored map of Felten et al. (2022), where half of the sea holds nothing.
+    (2019), whose front is convex, on that of Vamplew et al. (2018), whose front is concave, so that linear weights
+    reach its two ends only, and on the mirrored map of Felten et al. (2022), where half of the sea holds nothing.
 
     ## Observation Space
     `Box(0, (rows - 1, columns - 1), (2,), int32)`: row and column of the submarine.

@@ -42,6 +42,7 @@ class Environment(FuncEnv[Any, Any, Any, Any, Any, Any, Any], abc.ABC):
     discount: float
     reference_point: np.ndarray
     max_episode_steps: int
+    default_params: Any
     front_kind: FrontKind = "unknown"
 
     @property
@@ -112,8 +113,8 @@ class FiniteEnvironment(Environment):
     """An environment with finitely many states, whose transition law is given by its enumerated outcomes.
 
     A subclass implements `outcomes` and `initial_outcomes` in place of `transition` and `initial`; sampling follows
-    from them, and so does the table from which `prefront.exact` computes the true answers. The state must be a pytree of
-    arrays that identifies the Markov state.
+    from them, and so does the table from which `prefront.exact` computes the true answers. The state must be a pytree
+    of arrays that identifies the Markov state.
     """
 
     front_kind: FrontKind = "exact"
