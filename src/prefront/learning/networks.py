@@ -1,0 +1,306 @@
+"""Policy and value networks as plain data: what is needed to rebuild one is JSON, its parameters are a dict of arrays.
+
+A network's functions take one observation; `jax.vmap` adds axes for batches, and for populations over the parameters.
+Observations are first *encoded*: to the row of a table, to one-hot features, or to a flat vector of floats. Parameters
+have the form `{"weights": {...}, "statistics": {"mean", "scale"}}`: weights are learned by gradients, statistics (only
+where the features are floats) normalise them, so that stored parameters are a complete policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any, Literal, TypeAlias
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prefront.learning.distributions import Categorical, Distribution, Gaussian
+from prefront.registration import nearest_names
+
+Parameters: TypeAlias = dict[str, Any]
+Kind = Literal["auto", "tabular", "one-hot", "mlp"]
+KINDS = ("auto", "tabular", "one-hot", "mlp")
+# "auto" takes a table up to this many distinct observations.
+LARGEST_AUTOMATIC_TABLE = 20_000
+LARGEST_TABLE = 10_000_000
+# Beyond this many standard deviations (running statistics) a feature is clipped.
+FEATURE_CLIP = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """Turns an observation into what a network reads.
+
+    Attributes:
+        kind: "tabular", "one-hot" or "mlp".
+        names: Keys of a Dict observation in the order in which they are joined; empty for other spaces.
+        low: Smallest value of each joined component; empty where a component is unbounded.
+        high: Largest value of each joined component; empty where a component is unbounded.
+        components: Number of joined components.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    components: int
+
+    @classmethod
+    def for_space(cls, space: gym.Space[Any], kind: Kind = "auto") -> Encoder:
+        """Builds the encoder for a Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict of these.
+
+        Raises:
+            ValueError: The kind is unknown, the space is of another type, or a table or one-hot code is asked for a
+                space that is not a bounded integer space (for a table: of at most ten million elements).
+        """
+        if kind not in KINDS:
+            raise ValueError(f"Unknown network kind {kind!r}. {nearest_names(kind, list(KINDS))}")
+        parts = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+        bounds = [_bounds(part) for part in parts.values()]
+        low = np.concatenate([low for low, _, _ in bounds])
+        high = np.concatenate([high for _, high, _ in bounds])
+        countable = all(integer for _, _, integer in bounds)
+        elements = math.prod(int(n) for n in high - low + 1) if countable else 0
+        if kind == "auto":
+            kind = "tabular" if 0 < elements <= LARGEST_AUTOMATIC_TABLE else "mlp"
+        if kind in ("tabular", "one-hot") and not countable:
+            raise ValueError(f"A {kind} network needs a bounded integer observation space, got {space}; use 'mlp'.")
+        if kind == "tabular" and elements > LARGEST_TABLE:
+            raise ValueError(f"A table over {space} would have {elements} rows; use 'one-hot' or 'mlp'.")
+        bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
+        names = tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else ()
+        as_tuple = [tuple(float(value) for value in side) if bounded else () for side in (low, high)]
+        return cls(kind, names, as_tuple[0], as_tuple[1], len(low))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of values of each component of an integer observation."""
+        return tuple(int(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
+
+    @property
+    def features(self) -> int:
+        """Number of table rows (tabular) or of input features."""
+        if self.kind == "tabular":
+            return math.prod(self.sizes)
+        return sum(self.sizes) if self.kind == "one-hot" else self.components
+
+    def __call__(self, observation: Any) -> jax.Array:
+        """Encodes one observation: an int32 row, or float32 features of shape (features,)."""
+        parts = [observation[name] for name in self.names] if self.names else [observation]
+        flat = jnp.concatenate([jnp.ravel(jnp.asarray(part)) for part in parts])
+        if self.kind == "mlp":
+            return flat.astype(jnp.float32)
+        offsets = flat.astype(jnp.int32) - jnp.asarray(self.low, jnp.int32)
+        if self.kind == "tabular":
+            strides = np.cumprod([1, *self.sizes[:0:-1]])[::-1]
+            return jnp.sum(offsets * jnp.asarray(strides, jnp.int32))
+        codes = [jnp.arange(size) == offsets[i] for i, size in enumerate(self.sizes)]
+        return jnp.concatenate(codes).astype(jnp.float32)
+
+    def statistics(self) -> dict[str, jax.Array]:
+        """Returns the first normalisation: centre and half width of the bounds where they are finite, else 0 and 1."""
+        if self.kind != "mlp":
+            return {}
+        if not self.low:
+            return {"mean": jnp.zeros(self.components), "scale": jnp.ones(self.components)}
+        low, high = jnp.asarray(self.low, jnp.float32), jnp.asarray(self.high, jnp.float32)
+        return {"mean": low / 2 + high / 2, "scale": jnp.maximum(high / 2 - low / 2, 1e-6)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueNetwork:
+    """A vector of values per observation: a table, or a multilayer perceptron with tanh units.
+
+    Attributes:
+        encoder: What turns observations into rows or features.
+        outputs: Number of values, one per objective for a critic.
+        hidden: Sizes of the hidden layers; unused by tables.
+        output_scale: Gain of the last layer's orthogonal initial weights; tables start at zero.
+    """
+
+    encoder: Encoder
+    outputs: int
+    hidden: tuple[int, ...] = (64, 64)
+    output_scale: float = 1.0
+
+    @classmethod
+    def for_space(
+        cls, observation_space: gym.Space[Any], outputs: int, kind: Kind = "auto", hidden: tuple[int, ...] = (64, 64)
+    ) -> ValueNetwork:
+        """Builds the network for an observation space, see `Encoder.for_space`."""
+        return cls(Encoder.for_space(observation_space, kind), outputs, tuple(hidden))
+
+    def init(self, key: jax.Array) -> Parameters:
+        """Draws initial parameters: orthogonal weights of gain sqrt(2), the last layer's of gain `output_scale`."""
+        if self.encoder.kind == "tabular":
+            return {"weights": {"table": jnp.zeros((self.encoder.features, self.outputs))}}
+        sizes = (self.encoder.features, *self.hidden, self.outputs)
+        weights = {}
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            gain = self.output_scale if i == len(sizes) - 2 else math.sqrt(2)
+            kernel = jax.nn.initializers.orthogonal(gain)(jax.random.fold_in(key, i), (fan_in, fan_out))
+            weights[f"layer_{i}"] = {"kernel": kernel, "bias": jnp.zeros(fan_out)}
+        statistics = self.encoder.statistics()
+        return {"weights": weights, "statistics": statistics} if statistics else {"weights": weights}
+
+    def apply(self, parameters: Parameters, encoded: jax.Array) -> jax.Array:
+        """Returns the outputs, shape (outputs,), for one encoded observation."""
+        weights = parameters["weights"]
+        if self.encoder.kind == "tabular":
+            return weights["table"][encoded]
+        features = encoded
+        if "statistics" in parameters:
+            mean, scale = parameters["statistics"]["mean"], parameters["statistics"]["scale"]
+            features = jnp.clip((encoded - mean) / scale, -FEATURE_CLIP, FEATURE_CLIP)
+        for i in range(len(self.hidden)):
+            features = jnp.tanh(features @ weights[f"layer_{i}"]["kernel"] + weights[f"layer_{i}"]["bias"])
+        last = weights[f"layer_{len(self.hidden)}"]
+        return features @ last["kernel"] + last["bias"]
+
+    def value(self, parameters: Parameters, observation: Any) -> jax.Array:
+        """Returns the values, shape (outputs,), of one observation."""
+        return self.apply(parameters, self.encoder(observation))
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyNetwork:
+    """A stochastic policy: a softmax over discrete actions, or a Gaussian whose log-deviation is state-independent.
+
+    Attributes:
+        body: The network that gives logits or means.
+        action_start: First action of a Discrete space.
+        action_shape: Shape of a Box action; None for a Discrete space.
+        action_low: Lower bounds of a Box action, flat.
+        action_high: Upper bounds of a Box action, flat.
+    """
+
+    body: ValueNetwork
+    action_start: int = 0
+    action_shape: tuple[int, ...] | None = None
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+
+    @classmethod
+    def for_spaces(
+        cls,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        kind: Kind = "auto",
+        hidden: tuple[int, ...] = (64, 64),
+    ) -> PolicyNetwork:
+        """Builds the policy for an environment's spaces.
+
+        Args:
+            observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+            action_space: Discrete or Box.
+            kind: "tabular" (one row of logits per observation), "one-hot" (a perceptron on the one-hot code of each
+                integer component), "mlp" (a perceptron on normalised numbers), or "auto" (a table for small integer
+                spaces, else "mlp").
+            hidden: Sizes of the hidden layers.
+
+        Raises:
+            ValueError: A space is of another type, see also `Encoder.for_space`.
+        """
+        encoder = Encoder.for_space(observation_space, kind)
+        if isinstance(action_space, gym.spaces.Discrete):
+            body = ValueNetwork(encoder, int(action_space.n), tuple(hidden), output_scale=0.01)
+            return cls(body, action_start=int(action_space.start))
+        if not isinstance(action_space, gym.spaces.Box):
+            raise ValueError(f"The action space must be Discrete or Box, got {action_space}.")
+        largest = float(np.finfo(np.float32).max)
+        low, high = (
+            tuple(float(bound) for bound in np.clip(side, -largest, largest).ravel())
+            for side in (action_space.low, action_space.high)
+        )
+        body = ValueNetwork(encoder, len(low), tuple(hidden), output_scale=0.01)
+        return cls(body, 0, tuple(int(size) for size in action_space.shape), low, high)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What turns observations into rows or features."""
+        return self.body.encoder
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are discrete."""
+        return self.action_shape is None
+
+    def init(self, key: jax.Array, action_bias: float | jax.Array = 0.0) -> Parameters:
+        """Draws initial parameters.
+
+        Args:
+            key: Random key.
+            action_bias: Standard deviation of a random preference for some actions (logits or means) that is the same
+                in every state. It lets the members of a population explore in different directions.
+
+        Returns:
+            `{"weights": ..., "statistics": ...}`; weights contain `log_std`, shape (action size,), for Box actions.
+        """
+        for_body, for_bias = jax.random.split(key)
+        parameters = self.body.init(for_body)
+        bias = action_bias * jax.random.normal(for_bias, (self.body.outputs,))
+        weights = parameters["weights"]
+        if self.encoder.kind == "tabular":
+            weights["table"] = weights["table"] + bias
+        else:
+            weights[f"layer_{len(self.body.hidden)}"]["bias"] += bias
+        if not self.discrete:
+            weights["log_std"] = jnp.zeros(self.body.outputs)
+        return parameters
+
+    def distribution_of(self, parameters: Parameters, encoded: jax.Array) -> Distribution:
+        """Returns the distribution over raw actions for one encoded observation."""
+        outputs = self.body.apply(parameters, encoded)
+        return Categorical(outputs) if self.discrete else Gaussian(outputs, parameters["weights"]["log_std"])
+
+    def distribution(self, parameters: Parameters, observation: Any) -> Distribution:
+        """Returns the distribution over raw actions (indices from 0, or unclipped flat vectors) for one observation."""
+        return self.distribution_of(parameters, self.encoder(observation))
+
+    def to_space(self, raw: jax.Array) -> jax.Array:
+        """Turns a raw action into an element of the action space: adds the start, or clips to the bounds."""
+        if self.action_shape is None:
+            return raw + self.action_start
+        low, high = jnp.asarray(self.action_low, jnp.float32), jnp.asarray(self.action_high, jnp.float32)
+        return jnp.clip(raw, low, high).reshape(self.action_shape)
+
+    def action(self, parameters: Parameters, observation: Any, key: jax.Array | None = None) -> jax.Array:
+        """Returns an element of the action space: the distribution's mode, or a draw where a key is given."""
+        distribution = self.distribution(parameters, observation)
+        return self.to_space(distribution.mode() if key is None else distribution.sample(key))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the network's description in plain types that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> PolicyNetwork:
+        """Rebuilds a network from `to_dict`, also after a detour through JSON."""
+        body = dict(description["body"])
+        body["encoder"] = Encoder(**_with_tuples(body["encoder"]))
+        return cls(**{**_with_tuples(description), "body": ValueNetwork(**_with_tuples(body))})
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _bounds(space: gym.Space[Any]) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Returns the flat lower and upper bounds of a space, and whether it is a bounded integer space."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.array([float(space.start)]), np.array([float(space.start + space.n - 1)]), True
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        low = space.start.ravel().astype(float)
+        return low, low + space.nvec.ravel() - 1, True
+    if isinstance(space, gym.spaces.MultiBinary):
+        size = math.prod(space.shape)
+        return np.zeros(size), np.ones(size), True
+    if isinstance(space, gym.spaces.Box):
+        low, high = space.low.ravel().astype(float), space.high.ravel().astype(float)
+        integer = np.issubdtype(space.dtype, np.integer) or space.dtype == np.bool_
+        return low, high, bool(integer)
+    raise ValueError(f"Observations must be Box, Discrete, MultiDiscrete, MultiBinary or a Dict of these, got {space}.")
