@@ -55,6 +55,31 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             "2 objectives: treasure, time; the concave front on a wider map with an empty half",
             {"map": "mirrored"},
         ),
+        EnvironmentEntry(
+            "prefront/Minecart-v0",
+            "prefront.envs.minecart:Minecart",
+            1000,
+            "3 objectives: two ores, fuel; noisy mining; best known front",
+        ),
+        EnvironmentEntry(
+            "prefront/MinecartDeterministic-v0",
+            "prefront.envs.minecart:Minecart",
+            1000,
+            "3 objectives: two ores, fuel; best known front",
+            {"config": "deterministic"},
+        ),
+        EnvironmentEntry(
+            "prefront/FruitTree-v0",
+            "prefront.envs.fruit_tree:FruitTree",
+            None,
+            "6 objectives: nutrients of a leaf; 64 leaves at depth 6, each of them Pareto-optimal",
+        ),
+        EnvironmentEntry(
+            "prefront/ResourceGathering-v0",
+            "prefront.envs.resource_gathering:ResourceGathering",
+            100,
+            "3 objectives: safety, gold, diamond; enemies strike at random",
+        ),
     )
 }
 

@@ -13,7 +13,10 @@ AGENT = (200, 60, 50)
 
 
 def draw_grid(
-    colours: np.ndarray, agent: tuple[int, int] | None, labels: Mapping[tuple[int, int], str] | None = None
+    colours: np.ndarray,
+    agent: tuple[int, int] | None,
+    labels: Mapping[tuple[int, int], str] | None = None,
+    cell_pixels: int = CELL_PIXELS,
 ) -> np.ndarray:
     """Draws a grid world.
 
@@ -21,23 +24,25 @@ def draw_grid(
         colours: Fill of every cell, shape (rows, columns, 3), values 0 to 255.
         agent: Row and column of the agent, drawn as a disc; None draws none.
         labels: Short texts by (row, column).
+        cell_pixels: Side of a cell; cells below 8 pixels are drawn without an outline.
 
     Returns:
-        An RGB picture, shape (rows * 48, columns * 48, 3), uint8.
+        An RGB picture, shape (rows * cell_pixels, columns * cell_pixels, 3), uint8.
     """
     rows, columns = colours.shape[:2]
-    picture = Image.new("RGB", (columns * CELL_PIXELS, rows * CELL_PIXELS))
+    picture = Image.new("RGB", (columns * cell_pixels, rows * cell_pixels))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=14)
     for row in range(rows):
         for column in range(columns):
-            x, y = column * CELL_PIXELS, row * CELL_PIXELS
+            x, y = column * cell_pixels, row * cell_pixels
             fill = tuple(int(part) for part in colours[row, column])
-            pen.rectangle((x, y, x + CELL_PIXELS - 1, y + CELL_PIXELS - 1), fill=fill, outline=(200, 200, 200))
+            outline = (200, 200, 200) if cell_pixels >= 8 else fill
+            pen.rectangle((x, y, x + cell_pixels - 1, y + cell_pixels - 1), fill=fill, outline=outline)
     if agent is not None:
-        x, y = agent[1] * CELL_PIXELS, agent[0] * CELL_PIXELS
-        pen.ellipse((x + 10, y + 10, x + CELL_PIXELS - 11, y + CELL_PIXELS - 11), fill=AGENT)
+        x, y, margin = agent[1] * cell_pixels, agent[0] * cell_pixels, cell_pixels // 5
+        pen.ellipse((x + margin, y + margin, x + cell_pixels - margin - 1, y + cell_pixels - margin - 1), fill=AGENT)
     for (row, column), text in (labels or {}).items():
-        centre = (column * CELL_PIXELS + CELL_PIXELS // 2, row * CELL_PIXELS + CELL_PIXELS // 2)
+        centre = (column * cell_pixels + cell_pixels // 2, row * cell_pixels + cell_pixels // 2)
         pen.text(centre, text, fill=(20, 20, 20), font=font, anchor="mm")
     return np.asarray(picture).copy()
