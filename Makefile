@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint benchmark clean
 
 demo: $(VENV)/.base
 	$(BIN)/prefront run quickstart
@@ -35,5 +35,14 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	touch $@ $(VENV)/.base
 
+# The peers get an environment of their own: their requirements are not ours.
+benchmark: $(VENV)/.base $(VENV)-peers/.peers
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)-peers/.peers: $(VENV)/.python
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 morl-baselines==1.3.0
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-peers build dist src/*.egg-info

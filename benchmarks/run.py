@@ -1,0 +1,158 @@
+"""Measures speed and quality beside the peers, in paired processes, and writes the results with hardware and commit.
+
+    python benchmarks/run.py            everything (about 40 minutes on one core)
+    python benchmarks/run.py --part steps --repeats 3
+
+Each figure comes from a process of its own; ours and the peer's take turns, so that a drift of the machine's speed
+meets both. The peers (morl-baselines) live in `.venv-peers`, which `make benchmark` prepares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefront.runtime import use_one_thread
+
+use_one_thread()
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+# id, peer's id, discount, reference point, the peers that apply.
+LEARNING = (
+    ("prefront/DeepSeaTreasure-v0", "deep-sea-treasure-v0", 0.99, (0.0, -50.0), ("PCN", "Envelope", "MPMOQL")),
+    ("prefront/FruitTree-v0", "fruit-tree-v0", 0.99, (-1.0,) * 6, ("PCN", "Envelope")),
+)
+SHARE_OF_EXACT = 0.99
+
+
+def measured(command: list[str], timeout: float) -> dict[str, Any]:
+    """Runs one worker and returns the JSON object of its last line."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def steps(repeats: int) -> list[dict[str, Any]]:
+    """Steps per CPU-second of each native environment and of MO-Gymnasium's, in turn."""
+    from steps_per_second import PEERS
+
+    rows = []
+    for id in PEERS:
+        rates: dict[str, list[float]] = {"native": [], "peer": []}
+        for _ in range(repeats):
+            for side, values in rates.items():
+                command = [sys.executable, str(HERE / "steps_per_second.py"), "--id", id, "--side", side]
+                values.append(measured(command, 300)["steps_per_cpu_second"])
+        row = {
+            "environment": id,
+            "native": statistics.median(rates["native"]),
+            "mo_gymnasium": statistics.median(rates["peer"]),
+            "ratio": statistics.median(a / b for a, b in zip(rates["native"], rates["peer"], strict=True)),
+            "runs": rates,
+        }
+        print(f"{id:40} {row['native']:14,.0f} {row['mo_gymnasium']:12,.0f} {row['ratio']:8,.0f}x", flush=True)
+        rows.append(row)
+    return rows
+
+
+def learning(repeats: int, budget: float) -> list[dict[str, Any]]:
+    """CPU-seconds to 99 % of the exact hypervolume, ours and each peer's, in turn, one seed a repeat."""
+    import prefront
+
+    rows = []
+    for id, peer_id, gamma, reference, peers in LEARNING:
+        target = SHARE_OF_EXACT * prefront.make(id).max_hypervolume(gamma)
+        common = ["--target", str(target), "--budget", str(budget)]
+        for seed in range(repeats):
+            ours = [sys.executable, str(HERE / "our_learning.py"), "--id", id, *common, "--seed", str(seed)]
+            commands = {"C-MORL (prefront)": ours}
+            for agent in peers:
+                commands[agent] = [
+                    str(PEERS_PYTHON), str(HERE / "peer_learning.py"), "--agent", agent, "--id", peer_id, *common,
+                    "--gamma", str(gamma), "--seed", str(seed), "--reference", *map(str, reference),
+                ]  # fmt: skip
+            for agent, command in commands.items():
+                result = measured(command, 20 * budget)
+                row = {
+                    "environment": id,
+                    "agent": agent,
+                    "seed": seed,
+                    "gamma": gamma,
+                    "reference_point": reference,
+                    "target_hypervolume": target,
+                    "share_of_exact": result["hypervolume"] / target * SHARE_OF_EXACT,
+                    "reached": result["hypervolume"] >= target,
+                    "steps_per_cpu_second": result["environment_steps"] / result["cpu_seconds"],
+                    **result,
+                }
+                print(
+                    f"{id:30} {agent:18} seed {seed} {row['cpu_seconds']:7.1f} CPU-s "
+                    f"{row['environment_steps']:10,} steps {row['steps_per_cpu_second']:10,.0f}/CPU-s "
+                    f"{row['share_of_exact']:7.1%} of the exact hypervolume",
+                    flush=True,
+                )
+                rows.append(row)
+    return rows
+
+
+def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a figure needs beside it: command, commit, date, hardware, versions."""
+    import importlib.metadata
+
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT)
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return {
+        "command": "python benchmarks/run.py "
+        f"--part {arguments.part} --repeats {arguments.repeats} --budget {arguments.budget:g}",
+        "commit": commit.stdout.strip(),
+        "date": datetime.date.today().isoformat(),
+        "processor": processor,
+        "threads_per_process": 1,
+        "python": platform.python_version(),
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("jax", "numpy", "gymnasium", "mo-gymnasium", "moocore")
+        },
+        "peers": "morl-baselines 1.3.0, torch 2.13.0 (CPU)",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("all", "steps", "learning"), default="all")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side; for learning also the seeds")
+    parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds after which a learning run gives up")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    arguments = parser.parse_args()
+    if arguments.part in ("all", "learning") and not PEERS_PYTHON.exists():
+        parser.error("The peers are not installed; `make benchmark` prepares .venv-peers and runs this.")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    parts = {
+        "steps": lambda: steps(arguments.repeats),
+        "learning": lambda: learning(arguments.repeats, arguments.budget),
+    }
+    for name, measure in parts.items():
+        if arguments.part in ("all", name):
+            document = {**provenance(arguments), "rows": measure()}
+            (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+            print(f"wrote {arguments.out / f'{name}.json'}")
+
+
+if __name__ == "__main__":
+    main()
