@@ -218,7 +218,7 @@ def check_discount(gamma: float) -> float:
 def _draw(rng: jax.Array, probabilities: jax.Array, states: Any) -> Any:
     if probabilities.shape[0] == 1:
         return jax.tree.map(lambda leaf: leaf[0], states)
-    index = jnp.searchsorted(jnp.cumsum(probabilities), jax.random.uniform(rng), side="right")
+    index = jnp.sum(jnp.cumsum(probabilities) <= jax.random.uniform(rng))
     # Rounding can leave the cumulated sum just below 1: fall back on the last outcome that has any probability.
     last = probabilities.shape[0] - 1 - jnp.argmax(probabilities[::-1] > 0)
     return jax.tree.map(lambda leaf: leaf[jnp.minimum(index, last)], states)
