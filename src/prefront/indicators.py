@@ -84,7 +84,7 @@ def check_points(points: ArrayLike, name: str = "points", *, allow_empty: bool =
         raise ValueError(f"{name} must have shape (points, objectives), got {checked.shape}.")
     if not allow_empty and len(checked) == 0:
         raise ValueError(f"{name} must contain at least one point, got shape {checked.shape}.")
-    bad = np.asarray(~np.isfinite(checked).all(axis=1))
+    bad = np.logical_not(np.isfinite(checked).all(axis=1))
     if bad.any():
         raise ValueError(f"{name} must be finite, got {_listing(checked, bad)}.")
     return checked
@@ -189,11 +189,12 @@ def points_found(points: ArrayLike, reference_front: ArrayLike, tolerance: float
     found, reference = _check_pair(points, reference_front, allow_empty=True)
     extent = np.ptp(reference, axis=0)
     slack = tolerance * np.where(extent > 0, extent, 1.0)
-    return np.asarray((found[None] >= reference[:, None] - slack).all(axis=2).any(axis=1))
+    reached = np.all(found[None] >= reference[:, None] - slack, axis=2)
+    return np.any(reached, axis=1)
 
 
 def sparsity(points: ArrayLike) -> float:
-    """Computes the mean squared gap between neighbours, summed over objectives (Xu et al., 2020, section 3).
+    """Computes the mean squared gap between neighbours, summed over objectives (Xu et al., 2020).
 
     Sum over objectives of the squared gaps of the sorted values, divided by the number of points less one, on the
     de-duplicated non-dominated points. It does not order fronts by quality: report it beside the number of points.

@@ -55,7 +55,7 @@ def simplex_lattice(objectives: int, divisions: int) -> np.ndarray:
     """
     _check_positive(objectives=objectives, divisions=divisions)
     slots = divisions + objectives - 1
-    bars = np.array(list(itertools.combinations(range(slots), objectives - 1)), np.int64).reshape(-1, objectives - 1)
+    bars = np.array(list(itertools.combinations(range(slots), objectives - 1)), np.int64)
     fences = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, slots)))
     return (np.diff(fences, axis=1) - 1) / divisions
 
@@ -71,9 +71,9 @@ def riesz_weights(objectives: int, number: int, seed: int = 0, iterations: int =
 
     The energy is the sum over pairs of distance ** -s with s = objectives ** 2 (Blank, Deb, Dhebar, Bandaru and Seada,
     "Generating Well-Spaced Points on a Unit Simplex for Evolutionary Many-Objective Optimization", IEEE Transactions on
-    Evolutionary Computation 2021, section III). Weights are written as z ** 2 / sum(z ** 2), which makes the problem
-    unconstrained and lets points reach the simplex's boundary. L-BFGS minimises the energy's logarithm, from corners and
-    random points that lie far apart; what is found is a local minimum.
+    Evolutionary Computation 2021). Weights are written as z ** 2 / sum(z ** 2), which makes the problem unconstrained
+    and lets points reach the simplex's boundary. L-BFGS minimises the energy's logarithm, from corners and random
+    points that lie far apart; what is found is a local minimum.
 
     Args:
         objectives: Number of objectives, at least 1.
