@@ -80,6 +80,12 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             100,
             "3 objectives: safety, gold, diamond; enemies strike at random",
         ),
+        EnvironmentEntry(
+            "prefront/FourRoom-v0",
+            "prefront.envs.four_room:FourRoom",
+            200,
+            "3 objectives: kinds of items gathered on the way to a goal; hundreds of Pareto points",
+        ),
     )
 }
 
