@@ -1,7 +1,8 @@
 """Statistics over runs: robust means with intervals, profiles, and tests that pair runs by their seed.
 
 Scores are either a NumPy array of shape (runs, tasks) or (runs,), or a list with one sequence of runs per task, whose
-lengths may differ. The aggregates are those of Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+lengths may differ. The aggregates are those of Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice".
 """
 
 from __future__ import annotations
