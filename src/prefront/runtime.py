@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 ONE_THREAD_FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
 
 
 def use_one_thread() -> None:
@@ -37,3 +38,19 @@ def use_compilation_cache(folder: str | Path | None = None) -> None:
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "prefront" / "xla"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder or default))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def use_device(device: str) -> None:
+    """Chooses the device that jax will compute on; an existing `JAX_PLATFORMS` wins.
+
+    Args:
+        device: "cpu" or "gpu" (NVIDIA).
+
+    Raises:
+        ValueError: The device is neither.
+    """
+    if device not in PLATFORMS:
+        raise ValueError(f"The device must be one of {', '.join(PLATFORMS)}, got {device!r}.")
+    os.environ.setdefault("JAX_PLATFORMS", PLATFORMS[device])
+    # Several processes share one GPU; each takes memory as it needs it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

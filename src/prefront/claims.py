@@ -1,0 +1,177 @@
+"""The ledger of claims: what a paper says, what was measured, and whether it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from prefront.files import DamagedFileError, write_atomically
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+Verdict = Literal["holds", "fails", "undecided"]
+COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One sentence that a paper states, beside what was measured.
+
+    Attributes:
+        sentence: What is claimed, so that it can be true or false of the measured figure.
+        paper: Where it is claimed: authors, year, section.
+        stated: The figure the paper states, as it prints it; "" where it states none.
+        measured: The figure measured.
+        quantity: What `measured` is, with its unit.
+        seeds: Number of independent seeds behind the figure.
+        verdict: "holds", "fails" or "undecided" at the confidence of the interval or the p-value.
+        interval: Lower and upper end of the confidence interval of `measured`.
+        p_value: p-value of the test that `test` names.
+        test: The test or the interval's method, with its sides and level.
+        conditions: What the figure depends on: environment version, discount, reference point, true environment steps,
+            deterministic or stochastic policies.
+    """
+
+    sentence: str
+    paper: str
+    stated: str
+    measured: float
+    quantity: str
+    seeds: int
+    verdict: Verdict
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    test: str = ""
+    conditions: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in get_args(Verdict):
+            raise ValueError(f"The verdict must be one of {get_args(Verdict)}, got {self.verdict!r}.")
+        if self.seeds < 1:
+            raise ValueError(f"A claim rests on at least 1 seed, got {self.seeds}.")
+        if self.interval is not None and not -math.inf < self.interval[0] <= self.interval[1] < math.inf:
+            raise ValueError(f"An interval has finite ends, the lower one first, got {self.interval}.")
+        if self.p_value is not None and not 0 <= self.p_value <= 1:
+            raise ValueError(f"A p-value lies in [0, 1], got {self.p_value}.")
+
+    @property
+    def evidence(self) -> str:
+        """The interval and the p-value as a short text."""
+        parts = []
+        if self.interval is not None:
+            parts.append(f"[{_short(self.interval[0])}, {_short(self.interval[1])}]")
+        if self.p_value is not None:
+            parts.append(f"p = {self.p_value:.2g}" if self.p_value >= 1e-4 else "p < 0.0001")
+        return ", ".join(parts)
+
+
+def judge(p_for: float, p_against: float, level: float = 0.05) -> Verdict:
+    """Decides a claim from the p-values of the two one-sided tests of it.
+
+    Args:
+        p_for: p-value of the test whose alternative is the claim.
+        p_against: p-value of the test whose alternative is the opposite.
+        level: Level of both tests.
+
+    Returns:
+        "holds" or "fails" where one test rejects, "undecided" where neither does or a p-value is NaN.
+    """
+    if p_for < level:
+        return "holds"
+    return "fails" if p_against < level else "undecided"
+
+
+def write_claims(path: str | Path, claims: Sequence[Claim]) -> None:
+    """Writes claims as a JSON file, atomically; not-a-number and infinity are written as null."""
+    write_atomically(path, json.dumps([_storable(claim) for claim in claims], indent=1, allow_nan=False) + "\n")
+
+
+def read_claims(path: str | Path) -> list[Claim]:
+    """Reads what `write_claims` wrote.
+
+    Raises:
+        DamagedFileError: The file holds no claims; the message names it.
+    """
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [Claim(**{**one, "measured": _number(one["measured"]), "interval": _pair(one)}) for one in stored]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedFileError(f"{path} holds no ledger of claims: {error}") from error
+
+
+def to_table(claims: Sequence[Claim], title: str = "Claims") -> RichTable:
+    """Returns the ledger as a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_lines=True)
+    for heading in ("claim", "paper", "stated", "measured", "interval, p-value", "seeds", "verdict"):
+        table.add_column(heading, justify="right" if heading in ("measured", "seeds") else "left")
+    for claim in claims:
+        sentence = Text(claim.sentence)
+        for line in (claim.conditions, claim.test):
+            if line:
+                sentence.append(f"\n{line}", style="dim")
+        table.add_row(
+            sentence,
+            Text(claim.paper),
+            Text(claim.stated or "-"),
+            Text(f"{_short(claim.measured)}\n{claim.quantity}"),
+            Text(claim.evidence or "-"),
+            str(claim.seeds),
+            Text(claim.verdict, style=COLOURS[claim.verdict]),
+        )
+    return table
+
+
+def to_markdown(claims: Sequence[Claim]) -> str:
+    """Returns the ledger as a Markdown table."""
+    lines = [
+        "| claim | paper | stated | measured | interval, p-value | seeds | verdict |",
+        "|---|---|---|---:|---|---:|---|",
+    ]
+    for claim in claims:
+        small = " <br> ".join(part for part in (claim.conditions, claim.test) if part)
+        cells = (
+            f"{claim.sentence}{f' <br> <sub>{small}</sub>' if small else ''}",
+            claim.paper,
+            claim.stated or "-",
+            f"{_short(claim.measured)} {claim.quantity}",
+            claim.evidence or "-",
+            str(claim.seeds),
+            f"**{claim.verdict}**",
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def summary(claims: Sequence[Claim]) -> str:
+    """Counts the verdicts: "7 hold, 2 fail, 1 undecided"."""
+    counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in get_args(Verdict)}
+    return f"{counts['holds']} hold, {counts['fails']} fail, {counts['undecided']} undecided"
+
+
+def _storable(claim: Claim) -> dict[str, Any]:
+    fields = dataclasses.asdict(claim)
+    fields["measured"] = float(claim.measured) if math.isfinite(claim.measured) else None
+    if claim.interval is not None:
+        fields["interval"] = [float(end) for end in claim.interval]
+    return fields
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _pair(stored: dict[str, Any]) -> tuple[float, float] | None:
+    interval = stored.get("interval")
+    return None if interval is None else (float(interval[0]), float(interval[1]))
+
+
+def _short(value: float) -> str:
+    return f"{value:.5g}" if math.isfinite(value) else "-"

@@ -1,0 +1,275 @@
+"""The command `prefront`: list what there is, run experiments, show claims, draw figures."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from prefront.experiment import Experiment
+    from prefront.runs import Run
+
+PROGRAM = "prefront"
+RUNS = Path("runs")
+USAGE_ERROR = 2
+UNNAMED = tyro.conf.arg(name="")  # Options of a nested dataclass without its name in front.
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as typed; the message says what to type instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Options of every experiment.
+
+    Attributes:
+        preset: The settings to start from; those below override it.
+        seeds: Number of seeds, 0 to N - 1; the preset's own number by default. More seeds can be added to a run later.
+        device: What to compute on; gpu needs `pip install "prefront[cuda]"`.
+        jobs: Worker processes, one core each; 0 works in this process, for debuggers.
+        out: The folder that run folders are made in.
+        name: The run folder's name; by default the experiment, the preset, and a checksum of changed settings.
+        time_limit: Seconds that one attempt at one job may take; the job is begun once more, then given up.
+    """
+
+    preset: str = "smoke"
+    seeds: int | None = None
+    device: Literal["cpu", "gpu"] = "cpu"
+    jobs: int = 1
+    out: Path = RUNS
+    name: str | None = None
+    time_limit: float = 3600.0
+
+
+def list_() -> int:
+    """List the environments, agents and experiments, one line each."""
+    from prefront.catalog import AGENTS, EXPERIMENTS
+    from prefront.registration import ENVIRONMENTS
+
+    named: dict[str, dict[str, str]] = {
+        "environments": {entry.id: entry.summary for entry in ENVIRONMENTS.values()},
+        "agents": {entry.name: entry.summary for entry in AGENTS.values()},
+        "experiments": {entry.name: entry.summary for entry in EXPERIMENTS.values()},
+    }
+    width = max(len(name) for names in named.values() for name in names)
+    for title, names in named.items():
+        print(title)
+        for name, summary in names.items():
+            print(f"  {name:<{width}}  {summary}")
+    return 0
+
+
+def run(
+    experiment: Annotated[str, tyro.conf.Positional], options: Annotated[RunOptions, UNNAMED] = RunOptions()
+) -> int:
+    """Run an experiment, or resume it.
+
+    The same command goes on where a killed one was, bit for bit, and does nothing more where all is done.
+    `prefront run EXPERIMENT --help` also lists the experiment's own settings, each of which is an option.
+
+    Args:
+        experiment: A name that `prefront list` shows, a Python module, or the path of a Python file of your own.
+        options: Options of every experiment.
+    """
+    raise UsageError(f"Name an experiment: {PROGRAM} run EXPERIMENT.")
+
+
+def claims(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = (), out: Path = RUNS, markdown: bool = False
+) -> int:
+    """Print the ledger: each claim, its paper, what was measured, and whether it holds.
+
+    Args:
+        runs: Run folders, by path or by name; all complete runs by default.
+        out: The folder that holds the run folders.
+        markdown: Print Markdown.
+    """
+    from rich.console import Console
+
+    from prefront.claims import read_claims, summary, to_markdown, to_table
+    from prefront.runs import RunError, find_run, find_runs
+
+    folders = [find_run(name, out) for name in runs] or [
+        path for path in find_runs(out) if (path / "claims.json").exists()
+    ]
+    if not folders:
+        raise RunError(f"There are no complete runs in {out}. Begin with: {PROGRAM} run quickstart")
+    for folder in folders:
+        if not (folder / "claims.json").exists():
+            raise RunError(f"{folder} is not complete: run its command again to resume it.")
+        ledger = read_claims(folder / "claims.json")
+        if markdown:
+            print(f"## {folder.name}: {summary(ledger)}\n\n{to_markdown(ledger)}")
+        else:
+            Console().print(to_table(ledger, f"{folder.name}: {summary(ledger)}"))
+    return 0
+
+
+def plot(run: Annotated[str, tyro.conf.Positional], out: Path = RUNS) -> int:
+    """Draw a run's figures again from its stored tables; nothing is run.
+
+    Args:
+        run: A run folder, by path or by name.
+        out: The folder that holds the run folders.
+    """
+    from prefront.runs import Run, find_run
+
+    for path in Run.load(find_run(run, out)).plot():
+        print(path)
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"list": list_, "run": run, "claims": claims, "plot": plot}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out a command line.
+
+    Args:
+        arguments: The words after `prefront`; the process's own by default.
+
+    Returns:
+        The exit status: 0, 1 where a job failed, 2 for a command that cannot be carried out, 130 after Ctrl-C.
+    """
+    from prefront.files import DamagedFileError
+    from prefront.registration import nearest_names
+    from prefront.runs import RunError
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise UsageError(f"No command {words[0]!r}. {nearest_names(words[0], list(COMMANDS))}")
+        if words[:1] == ["run"] and len(words) > 1 and not words[1].startswith("-"):
+            return _run(words[1], words[2:])
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog=PROGRAM, description=__doc__, args=words or ["--help"]
+        )
+    except (UsageError, RunError, DamagedFileError) as error:
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("\nStopped. The same command resumes.", file=sys.stderr)
+        return 130
+
+
+def _run(spec: str, words: list[str]) -> int:
+    from prefront.experiment import load_experiment, settings_to_dict
+    from prefront.runs import Config, Run
+
+    try:
+        experiment = load_experiment(spec)
+        options, settings = _parse(experiment, words)
+        defaults = experiment.preset(options.preset)
+        config = Config(
+            experiment=spec,
+            preset=options.preset,
+            settings=settings_to_dict(settings),
+            seeds=experiment.seeds(options.preset) if options.seeds is None else options.seeds,
+            device=options.device,
+        )
+        if options.jobs < 0:
+            raise ValueError(f"--jobs must be 0 or more, got {options.jobs}.")
+        if options.time_limit <= 0:
+            raise ValueError(f"--time-limit must be positive, got {options.time_limit:g}.")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(error.args[0]) from error
+    if options.device == "gpu" and not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
+        raise UsageError('--device gpu needs JAX for NVIDIA GPUs: pip install "prefront[cuda]"')
+    name = options.name or _default_name(experiment, options.preset, config.settings, settings == defaults)
+    return execute(Run.open(options.out / name, config), options.jobs, options.time_limit)
+
+
+def execute(run: Run, processes: int, time_limit: float) -> int:
+    """Does what is left of a run, then prints its claims, its folder and its figures.
+
+    Args:
+        run: The run.
+        processes: Worker processes; 0 works in this process.
+        time_limit: Seconds that one attempt at one job may take.
+
+    Returns:
+        0, or 1 where a job failed.
+    """
+    from rich.console import Console
+
+    from prefront.claims import summary, to_table
+    from prefront.display import Display
+    from prefront.runtime import use_compilation_cache, use_device, use_one_thread
+    from prefront.workers import run_jobs
+
+    console = Console()
+    with run.lock() as lock:
+        if run.complete:
+            console.print(f"Everything is done already: {run.folder}", markup=False, highlight=False, soft_wrap=True)
+            ledger = run.claims()
+        else:
+            if processes == 0:
+                use_device(run.config.device)
+                use_one_thread()
+                use_compilation_cache()
+            pending = run.prepare()
+            total = run.config.seeds * len(run.parts)
+            with Display(console, total, total - len(pending)) as display:
+                failures = (
+                    run_jobs(
+                        run, pending, display, processes=min(processes, len(pending)), time_limit=time_limit, lock=lock
+                    )
+                    if pending
+                    else []
+                )
+            if failures:
+                for failure in failures[:3]:
+                    print(f"\n{failure.details}", file=sys.stderr)
+                print(f"{len(failures)} of {total} jobs failed. The same command tries them again.", file=sys.stderr)
+                return 1
+            ledger = run.finish()
+    console.print(to_table(ledger, f"{run.experiment.summary} {summary(ledger)}."))
+    console.print(f"run folder  {run.folder}", markup=False, highlight=False, soft_wrap=True)
+    for path in run.figures():
+        console.print(f"figure      {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _parse(experiment: Experiment, words: list[str]) -> tuple[RunOptions, Any]:
+    # The preset gives the defaults of the other options, so it is read first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default=RunOptions.preset)
+    preset = first.parse_known_args(words)[0].preset
+    settings = experiment.preset(preset)
+    both = dataclasses.make_dataclass(
+        "Both",
+        [
+            ("options", Annotated[RunOptions, UNNAMED], dataclasses.field(default=RunOptions(preset=preset))),
+            ("settings", Annotated[type(settings), UNNAMED], dataclasses.field(default=settings)),
+        ],
+        frozen=True,
+    )
+    parsed: Any = tyro.cli(
+        both,
+        prog=f"{PROGRAM} run {experiment.spec}",
+        description=experiment.module.__doc__,
+        args=words,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    return parsed.options, parsed.settings
+
+
+def _default_name(experiment: Experiment, preset: str, settings: dict[str, Any], unchanged: bool) -> str:
+    if unchanged:
+        return f"{experiment.name}-{preset}"
+    checksum = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{experiment.name}-{preset}-{checksum}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""The experiment contract: settings with presets, `run`, `claims` and `plot`, in one module.
+
+A module is an experiment when it has
+
+- a docstring, whose first line says what is studied;
+- `Settings`, a frozen dataclass of numbers, strings, truth values, tuples of them, and further such dataclasses; its
+  `Attributes:` docstring section becomes the help of the command's options;
+- `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper";
+- `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
+  `job.part` alone;
+- `claims(results)`, which returns a list of `Claim`, and `plot(results, folder)`, which writes figures into the folder
+  and returns their paths; both see the stored tables only.
+
+It may have `SEEDS` (number of seeds by preset; 5 by default) and `parts(settings)`, the names of the pieces into which
+the work of one seed falls, such as one per environment and method; each piece is run, resumed and timed by itself. A
+module imports jax inside its functions only, so that `--help` is quick and each worker process chooses its own threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefront.catalog import EXPERIMENTS
+from prefront.claims import Claim
+from prefront.registration import nearest_names
+from prefront.tables import Table
+
+Rows = Sequence[Mapping[str, Any]]
+ONLY_PART = "all"
+DEFAULT_SEEDS = 5
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]*")
+
+
+def _ignore(done: float, total: float, **figures: float) -> None:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One piece of an experiment's work, as `run` sees it.
+
+    Attributes:
+        part: Which piece, one of the experiment's `parts(settings)`.
+        folder: Whatever is written here is kept beside the tables, for example trained fronts. Every attempt begins
+            with an empty folder, so that nothing half-written is kept.
+        checkpoint: A file or folder of the job's own that outlives a killed process; None keeps no checkpoint.
+        report: Tells the progress: steps done, steps in all, and figures by name (such as `hypervolume`).
+    """
+
+    part: str = ONLY_PART
+    folder: Path = dataclasses.field(default_factory=Path)
+    checkpoint: Path | None = None
+    report: Callable[..., None] = _ignore
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The stored results of a run, as `claims` and `plot` see them.
+
+    Attributes:
+        settings: The experiment's settings.
+        tables: Every table with the rows of all seeds and parts, and the columns `seed` and `part` in front.
+        timing: Columns `seed`, `part`, `wall_seconds`, `cpu_seconds` and `attempts`; kept apart because two runs never
+            agree in it.
+    """
+
+    settings: Any
+    tables: dict[str, Table]
+    timing: Table = dataclasses.field(default_factory=lambda: Table({}))
+
+    def __getitem__(self, name: str) -> Table:
+        """Returns one table.
+
+        Raises:
+            KeyError: The experiment wrote no such table; the message names those it wrote.
+        """
+        if name not in self.tables:
+            raise KeyError(f"These results have no table {name!r}. {nearest_names(name, list(self.tables))}")
+        return self.tables[name]
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len({seed for table in self.tables.values() for seed in table.columns.get("seed", ())})
+
+    def under(self, prefix: str, settings: Any) -> Results:
+        """Returns the results of the parts named `prefix.PART`, as results of an experiment of their own."""
+
+        def cut(table: Table) -> Table:
+            start = f"{prefix}."
+            rows = (row for row in table.rows() if row["part"].startswith(start))
+            return Table.from_rows({**row, "part": row["part"].removeprefix(start)} for row in rows)
+
+        tables = {name: cut(table) for name, table in self.tables.items()}
+        return Results(settings, {name: table for name, table in tables.items() if len(table)}, cut(self.timing))
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A module that satisfies the contract, and how it was asked for.
+
+    Attributes:
+        spec: What finds it again in another process: a name of `EXPERIMENTS`, a dotted module, or the path of a file.
+        name: Its short name, which names run folders.
+        module: The module.
+    """
+
+    spec: str
+    name: str
+    module: types.ModuleType
+
+    @property
+    def summary(self) -> str:
+        """The first line of the module's docstring."""
+        return (self.module.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def presets(self) -> dict[str, Any]:
+        """Settings by preset name."""
+        presets: dict[str, Any] = self.module.PRESETS
+        return presets
+
+    def preset(self, name: str) -> Any:
+        """Returns the settings of a preset.
+
+        Raises:
+            KeyError: There is no such preset; the message names the nearest ones.
+        """
+        if name not in self.presets:
+            raise KeyError(f"{self.name} has no preset {name!r}. {nearest_names(name, list(self.presets))}")
+        return self.presets[name]
+
+    def seeds(self, preset: str) -> int:
+        """Returns the number of seeds of a preset."""
+        return int(getattr(self.module, "SEEDS", {}).get(preset, DEFAULT_SEEDS))
+
+    def parts(self, settings: Any) -> tuple[str, ...]:
+        """Returns the names of the pieces of one seed's work.
+
+        Raises:
+            ValueError: A name could not name a folder, or occurs twice.
+        """
+        names = tuple(self.module.parts(settings)) if hasattr(self.module, "parts") else (ONLY_PART,)
+        for name in names:
+            if not _PART.fullmatch(name):
+                raise ValueError(f"A part's name must match {_PART.pattern}, got {name!r}.")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"Parts must be one or more distinct names, got {names}.")
+        return names
+
+    def run(self, settings: Any, seed: int, job: Job) -> Mapping[str, Rows]:
+        """Does one piece of the work; returns rows by table name."""
+        rows: Mapping[str, Rows] = self.module.run(settings, seed, job)
+        return rows
+
+    def claims(self, results: Results) -> list[Claim]:
+        """Returns the claims that the results decide."""
+        return list(self.module.claims(results))
+
+    def plot(self, results: Results, folder: Path) -> list[Path]:
+        """Draws the figures into the folder; returns their paths."""
+        return [Path(path) for path in self.module.plot(results, folder)]
+
+
+def load_experiment(spec: str) -> Experiment:
+    """Imports an experiment.
+
+    Args:
+        spec: A name of `EXPERIMENTS`, a dotted module name, or the path of a Python file.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        KeyError: Nothing has this name; the message names the nearest experiments.
+        TypeError: The module does not satisfy the contract; the message names what is missing.
+    """
+    if spec in EXPERIMENTS:
+        name, module = spec, importlib.import_module(EXPERIMENTS[spec].module)
+    elif spec.endswith(".py"):
+        name, module = Path(spec).stem, _import_file(Path(spec))
+    elif "." in spec and _exists(spec):
+        name, module = spec.rpartition(".")[2], importlib.import_module(spec)
+    else:
+        raise KeyError(f"No experiment {spec!r}. {nearest_names(spec, list(EXPERIMENTS))}")
+    missing = [part for part in ("Settings", "PRESETS", "run", "claims", "plot") if not hasattr(module, part)]
+    if not (module.__doc__ or "").strip():
+        missing.append("a docstring")
+    if missing:
+        raise TypeError(f"{spec} is no experiment: it lacks {', '.join(missing)}; see prefront.experiment.")
+    experiment = Experiment(spec, name, module)
+    for preset, settings in experiment.presets.items():
+        if settings_from_dict(module.Settings, settings_to_dict(settings)) != settings:
+            raise TypeError(f"The preset {preset!r} of {spec} does not survive JSON; see prefront.experiment.")
+    return experiment
+
+
+def settings_to_dict(settings: Any) -> dict[str, Any]:
+    """Turns settings into nested dicts, lists and plain values, as JSON stores them."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, tuple | list):
+            return [plain(one) for one in value]
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"Settings hold numbers, strings, truth values, tuples and dataclasses, got {value!r}.")
+
+    stored: dict[str, Any] = plain(settings)
+    return stored
+
+
+def settings_from_dict(kind: type, stored: Mapping[str, Any]) -> Any:
+    """Turns what `settings_to_dict` made into settings of the given dataclass.
+
+    Raises:
+        TypeError: The fields differ from the dataclass's; the message names them.
+    """
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    if names != set(stored):
+        raise TypeError(f"The stored settings and {kind.__qualname__} differ in {sorted(names ^ set(stored))}.")
+    return kind(**{name: _restore(hints[name], value) for name, value in stored.items()})
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kinds = [
+            one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)
+        ]
+        return settings_from_dict(kinds[0], value) if kinds else value
+    if isinstance(value, list):
+        inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
+        hints = inner if len(inner) == len(value) else inner[:1] * len(value)
+        return tuple(_restore(one, part) for one, part in zip(hints, value, strict=True))
+    return value
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise KeyError(f"No experiment file {str(path)!r}.")
+    name = f"_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Dataclasses look their own module up.
+    spec.loader.exec_module(module)
+    return module

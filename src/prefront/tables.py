@@ -1,0 +1,145 @@
+"""Small tables of results, stored as CSV with floats in full precision, so that equal results are equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefront.files import DamagedFileError, write_atomically
+from prefront.registration import nearest_names
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Named columns of equal length: bool, int64, float64 (missing is NaN) or str (missing is "").
+
+    A column's type follows from its cells alone, so that a table read from disk equals the one that was written.
+
+    Attributes:
+        columns: One array of shape (rows,) by column name.
+    """
+
+    columns: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name, column in self.columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"The columns differ in length: {lengths}.")
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Table:
+        """Makes a table of rows; a row may lack columns that others have."""
+        rows = list(rows)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return cls({name: _typed([_cell(row.get(name)) for row in rows]) for name in names})
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[Table]) -> Table:
+        """Puts tables below each other; the columns are those that any of them has."""
+        return cls.from_rows(row for table in tables for row in table.rows())
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Returns one column.
+
+        Raises:
+            KeyError: The table has no such column; the message names the nearest ones.
+        """
+        if name not in self.columns:
+            raise KeyError(f"The table has no column {name!r}. {nearest_names(name, list(self.columns))}")
+        return self.columns[name]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields the rows as dicts of Python values."""
+        lists = [column.tolist() for column in self.columns.values()]
+        for values in zip(*lists, strict=True):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def where(self, **equal: Any) -> Table:
+        """Returns the rows whose columns equal the given values."""
+        mask = np.ones(len(self), bool)
+        for name, value in equal.items():
+            mask &= self[name] == value
+        return self.at(mask)
+
+    def at(self, index: np.ndarray) -> Table:
+        """Returns the rows at a boolean mask or an array of row numbers."""
+        return Table({name: column[index] for name, column in self.columns.items()})
+
+    def unique(self, name: str) -> list[Any]:
+        """Returns the values of a column, each once, in the order of their first appearance."""
+        return list(dict.fromkeys(self[name].tolist()))
+
+    def to_csv(self) -> str:
+        """Returns the table as CSV text with a header line."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_cell(value) for value in row.values()] for row in self.rows())
+        return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str) -> Table:
+        """Reads what `to_csv` wrote.
+
+        Raises:
+            ValueError: A line has another number of cells than the header; the message names the line.
+        """
+        lines = list(csv.reader(io.StringIO(text)))
+        if not lines or not lines[0]:
+            return cls({})
+        header, *body = lines
+        for number, line in enumerate(body, start=2):
+            if len(line) != len(header):
+                raise ValueError(f"line {number} has {len(line)} cells, the header has {len(header)}")
+        return cls({name: _typed([line[i] for line in body]) for i, name in enumerate(header)})
+
+    def write(self, path: str | Path) -> None:
+        """Writes the table as a CSV file, atomically."""
+        write_atomically(path, self.to_csv())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Table:
+        """Reads a CSV file.
+
+        Raises:
+            DamagedFileError: The file is no table; the message names it and the line.
+        """
+        try:
+            return cls.from_csv(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, csv.Error) as error:
+            raise DamagedFileError(f"{path} is damaged: {error}.") from error
+
+
+def _cell(value: Any) -> str:
+    value = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0 else value
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | str):
+        return float.__repr__(value) if isinstance(value, float) else str(value)  # Subclasses print otherwise.
+    raise TypeError(f"A cell must be a number, a string, a truth value or None, got {value!r}.")
+
+
+def _typed(cells: list[str]) -> np.ndarray:
+    if cells and all(cell in ("true", "false") for cell in cells):
+        return np.array([cell == "true" for cell in cells])
+    if cells and all(_INTEGER.fullmatch(cell) and abs(int(cell)) < 2**63 for cell in cells):
+        return np.array([int(cell) for cell in cells], np.int64)
+    if all(cell == "" or _NUMBER.fullmatch(cell) for cell in cells):
+        return np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
+    return np.array(cells, dtype=np.str_)
