@@ -86,6 +86,30 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             200,
             "3 objectives: kinds of items gathered on the way to a goal; hundreds of Pareto points",
         ),
+        EnvironmentEntry(
+            "prefront/BreakableBottles-v0",
+            "prefront.envs.breakable_bottles:BreakableBottles",
+            100,
+            "3 objectives: time, bottles, impact; haste makes waste at random",
+        ),
+        EnvironmentEntry(
+            "prefront/MOMountainCar-v0",
+            "prefront.envs.mountain_car:MOMountainCar",
+            200,
+            "3 objectives: time, reverse and forward thrust; continuous states, front unknown",
+        ),
+        EnvironmentEntry(
+            "prefront/Delivery-v0",
+            "prefront.envs.delivery:Delivery",
+            1000,
+            "6 features: gas, goal, sheep, coin, roadblock, mud; the task of published human preferences",
+        ),
+        EnvironmentEntry(
+            "prefront/RandomDelivery-v0",
+            "prefront.envs.random_delivery:RandomDelivery",
+            1000,
+            "6 features of delivery; random maps, deterministic or stochastic, for studies of preferences",
+        ),
     )
 }
 
@@ -142,4 +166,6 @@ def make(id: str, **kwargs: Any) -> Environment:
     if full not in ENVIRONMENTS:
         raise KeyError(f"No prefront environment {id!r}. {nearest_names(full, list(ENVIRONMENTS))}")
     entry = ENVIRONMENTS[full]
-    return load(entry.path)(**{**entry.kwargs, **kwargs})
+    environment = load(entry.path)(**{**entry.kwargs, **kwargs})
+    environment.id, environment.kwargs = full, kwargs
+    return environment

@@ -15,7 +15,14 @@ def _equal(ours, theirs):
     return np.array_equal(ours, theirs)
 
 
-def _replay_finite(environment: FiniteEnvironment, theirs, steps, actions=None, see=lambda observation: observation):
+def _replay_finite(
+    environment: FiniteEnvironment,
+    theirs,
+    steps,
+    actions=None,
+    see=lambda observation: observation,
+    same_state=lambda state, theirs: True,
+):
     """Follows a reference environment, step by step, along the outcome of ours that equals what it did.
 
     Each step starts from equal states. Exactly one distinct outcome of ours with positive probability must equal the
@@ -26,8 +33,9 @@ def _replay_finite(environment: FiniteEnvironment, theirs, steps, actions=None, 
         environment: Ours.
         theirs: The reference, a `gym.Env`.
         steps: Number of transitions.
-        actions: Probabilities of the random actions.
+        actions: Probabilities of the random actions, or a function of generator and state that draws one.
         see: Turns the reference's observation into ours, where they are known to differ.
+        same_state: Compares what observations hide: a state of ours with the unwrapped reference.
 
     Returns:
         The number of episodes that terminated.
@@ -59,7 +67,7 @@ def _replay_finite(environment: FiniteEnvironment, theirs, steps, actions=None, 
             ]
             assert seen, observation
             state = seen[0]
-        action = int(rng.choice(environment.action_space.n, p=actions))
+        action = actions(rng, state) if callable(actions) else int(rng.choice(environment.action_space.n, p=actions))
         observation, reward, terminated, truncated, _ = theirs.step(action)
         probabilities, nexts, observations, rewards, terminals = jax.device_get(explain(state, action))
         assert rewards.dtype == np.float32
@@ -70,9 +78,13 @@ def _replay_finite(environment: FiniteEnvironment, theirs, steps, actions=None, 
             and terminals[k] == terminated
             and np.array_equal(rewards[k], np.asarray(reward, np.float32))
             and _equal(_pick(observations, k), see(observation))
+            and same_state(_pick(nexts, k), theirs.unwrapped)
         ]
-        assert len(matching) == 1, (step, state, action, observation, reward, terminated)
-        if (probabilities > 0).sum() > 1:
+        assert matching, (step, state, action, observation, reward, terminated)
+        for k in matching[1:]:
+            jax.tree.map(np.testing.assert_array_equal, _pick(nexts, k), _pick(nexts, matching[0]))
+        if len(matching) < (probabilities > 0).sum():
+            assert len(matching) == 1
             counts.setdefault(tuple(probabilities.tolist()), np.zeros(len(probabilities)))[matching[0]] += 1
         ends += terminated
         state = None if terminated or truncated else _pick(nexts, matching[0])
