@@ -8,6 +8,8 @@ state, random keys and a pytree of parameters, and return arrays, so that `jax.j
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -27,6 +29,8 @@ class Environment(FuncEnv[Any, Any, Any, Any, Any, Any, Any], abc.ABC):
     `jax.vmap` over `params`.
 
     Attributes:
+        id: Gymnasium id by which the environment was made; empty where its class was called.
+        kwargs: Arguments given with that id.
         observation_space: Space of one observation.
         action_space: Space of one action.
         reward_space: Box of shape (number of objectives,), float32.
@@ -37,6 +41,8 @@ class Environment(FuncEnv[Any, Any, Any, Any, Any, Any, Any], abc.ABC):
         front_kind: Whether `pareto_front` is "exact", "best known" (a lower bound found by search) or "unknown".
     """
 
+    id: str = ""
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     reward_space: Box
     objective_names: tuple[str, ...]
     discount: float

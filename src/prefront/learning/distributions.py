@@ -16,7 +16,11 @@ class Categorical(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws an action index."""
-        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+        return self.perturbed(jax.random.gumbel(key, self.logits.shape))
+
+    def perturbed(self, noise: jax.Array) -> jax.Array:
+        """Returns the action index that standard Gumbel noise of the logits' shape selects."""
+        return jnp.argmax(self.logits + noise, axis=-1).astype(jnp.int32)
 
     def mode(self) -> jax.Array:
         """Returns the most probable action index, the first of equals."""
@@ -47,7 +51,11 @@ class Gaussian(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws an action."""
-        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+        return self.perturbed(jax.random.normal(key, self.mean.shape))
+
+    def perturbed(self, noise: jax.Array) -> jax.Array:
+        """Returns the action that standard normal noise of the mean's shape selects."""
+        return self.mean + jnp.exp(self.log_std) * noise
 
     def mode(self) -> jax.Array:
         """Returns the mean."""

@@ -41,6 +41,7 @@ class Encoder:
         low: Smallest value of each joined component; empty where a component is unbounded.
         high: Largest value of each joined component; empty where a component is unbounded.
         components: Number of joined components.
+        axes: Number of axes of one observation (of a Dict's first part); one more makes a batch.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Encoder:
     low: tuple[float, ...]
     high: tuple[float, ...]
     components: int
+    axes: int = 1
 
     @classmethod
     def for_space(cls, space: gym.Space[Any], kind: Kind = "auto") -> Encoder:
@@ -74,7 +76,8 @@ class Encoder:
         bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
         names = tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else ()
         as_tuple = [tuple(float(value) for value in side) if bounded else () for side in (low, high)]
-        return cls(kind, names, as_tuple[0], as_tuple[1], len(low))
+        axes = len(next(iter(parts.values())).shape or ())
+        return cls(kind, names, as_tuple[0], as_tuple[1], len(low), axes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -260,6 +263,11 @@ class PolicyNetwork:
     def distribution(self, parameters: Parameters, observation: Any) -> Distribution:
         """Returns the distribution over raw actions (indices from 0, or unclipped flat vectors) for one observation."""
         return self.distribution_of(parameters, self.encoder(observation))
+
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draws what `Distribution.perturbed` takes, for a batch of this shape at once: shape (*shape, outputs)."""
+        draw = jax.random.gumbel if self.discrete else jax.random.normal
+        return draw(key, (*shape, self.body.outputs))
 
     def to_space(self, raw: jax.Array) -> jax.Array:
         """Turns a raw action into an element of the action space: adds the start, or clips to the bounds."""

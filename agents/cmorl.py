@@ -1,0 +1,276 @@
+"""C-MORL: discovers a Pareto front by constrained policy optimisation (Liu et al., 2025, arXiv 2410.02236).
+
+1. *Pareto initialisation*: a population of PPO learners with vector critics, one weight vector each. Every policy that
+   is evaluated enters an archive, which keeps the non-dominated ones.
+2. *Policy selection*: the archived policies of largest crowding distance.
+3. *Pareto extension*: from each selected policy pi_r and for each objective l, a learner maximises J_l subject to
+   J_j >= c_j for all other j; then selection again, until the budget of environment steps is spent.
+4. *Policy assignment*: for given weights, the archived policy of largest weighted return (`Front.select`).
+
+The constraint. The paper asks for J_j >= beta J_j(pi_r), which relaxes the constraint where returns are positive, but
+demands an improvement where they are negative and leaves no slack at 0. Here c_j = J_j(pi_r) - (1 - beta) R_j with R_j
+the extent of the archive in objective j: the same share of what is at stake, whatever the sign or origin of the reward.
+On returns from 0 to R_j it is the paper's threshold at the best policy, and looser below. J and J(pi_r) come from one
+estimator, the mean lambda-return of the stochastic policy at the start of episodes; pi_r is measured before it changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from prefront.agents.cmorl_settings import CMORLConfig, config_for
+from prefront.environment import Environment
+from prefront.evaluation import make_environment
+from prefront.front import Conditions, Front
+from prefront.learning.archive import Archive
+from prefront.learning.learner import ActorCritic, Goal
+from prefront.learning.population import CompiledTrainer, Order, Population
+from prefront.weights import dirichlet_weights, riesz_weights
+
+__all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "train"]
+
+# A constraint counts as violated when a return lies below it by more than this share of the objective's range.
+VIOLATION = 0.02
+HISTORY = ("environment_steps", "evaluation_steps", "hypervolume", "cardinality", "stage", "violations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run has come, told after each evaluation.
+
+    Attributes:
+        environment_steps: Training steps so far.
+        total_steps: Training steps in all.
+        hypervolume: Hypervolume of the archive.
+        cardinality: Points in the archive.
+    """
+
+    environment_steps: int
+    total_steps: int
+    hypervolume: float
+    cardinality: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CMORLResult:
+    """What a run found.
+
+    Attributes:
+        front: The archived policies and their return vectors.
+        history: One row per evaluation: `environment_steps`, `evaluation_steps`, `hypervolume`, `cardinality`, `stage`
+            (1 or 2) and `violations`, the share of learners that violate a constraint (NaN in stage 1).
+        environment_steps: Training steps.
+        evaluation_steps: Steps of evaluation episodes, which are not among the training steps.
+    """
+
+    front: Front
+    history: dict[str, np.ndarray]
+    environment_steps: int
+    evaluation_steps: int
+
+
+def train(
+    environment: Environment | str,
+    config: CMORLConfig,
+    seed: int,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+) -> CMORLResult:
+    """Discovers a front.
+
+    Args:
+        environment: One of our environments, or a Gymnasium id. Ours run inside compiled programs; any other with a
+            vector reward is stepped on the host.
+        config: Settings.
+        seed: Seed of all random numbers: the same seed gives the same front, bit for bit, on one machine.
+        progress: Called after each evaluation.
+        checkpoint: Folder in which the run's state is kept; a run that finds a state there goes on from it and ends as
+            if it had not been interrupted.
+
+    Returns:
+        The front and how it was found.
+    """
+    discovery = _Discovery(environment, config, seed)
+    discovery.run(progress, checkpoint)
+    return discovery.result()
+
+
+class _Phase(NamedTuple):
+    """A population that is trained towards fixed goals: all of stage 1 or a part of it, or one extension."""
+
+    stage: int
+    evaluations: int
+    goal: Goal
+
+
+class _Discovery:
+    """The run of C-MORL: an archive, a population, and what it is trained for at present."""
+
+    def __init__(self, environment: Environment | str, config: CMORLConfig, seed: int) -> None:
+        if isinstance(environment, str):
+            environment = make_environment(environment)
+        self.config, self.seed, self.environment = config, seed, environment
+        self.objectives = environment.reward_dim
+        self.network = ActorCritic.build(
+            config.learner,
+            environment.observation_space,
+            environment.action_space,
+            self.objectives,
+            environment.discount,
+            constraint="lagrangian" if config.extension == "lagrangian" else "ipo",
+            sharpness=config.barrier_sharpness,
+            multiplier_rate=config.multiplier_rate,
+        )
+        self.trainer = CompiledTrainer(
+            environment, self.network, config.population, config.evaluation_episodes, environment.discount, seed,
+            config.devices,
+        )  # fmt: skip
+        steps = self.trainer.steps_per_update * config.updates_per_evaluation
+        self.evaluations = max(1, config.total_steps // steps)
+        # One evaluation more per extension: the first measures the policies from which it starts.
+        self.extension = 1 + -(-config.extension_updates // config.updates_per_evaluation)
+        share = 1.0 if config.extension == "none" else config.stage_one_share
+        extensions = int(self.evaluations * (1.0 - share)) // self.extension
+        self.initialisation = self.evaluations - extensions * self.extension
+
+        self.archive = Archive(self.objectives, config.archive_capacity)
+        self.phase = _Phase(1, 0, self._goal(np.zeros((config.population, self.objectives))))
+        self.within = 0  # evaluations of this phase that are done
+        self.population: Population | None = None
+        self.queue: list[tuple[dict[str, Any], int]] = []  # selected policies, with the objective to extend them in
+        self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
+        self.steps = self.evaluation_steps = 0
+
+    def run(self, progress: Callable[[Progress], None] | None, checkpoint: Path | None) -> None:
+        """Trains until the budget is spent."""
+        while (done := len(self.history["stage"])) < self.evaluations:
+            if self.within == self.phase.evaluations:
+                self.within = 0
+                if done < self.initialisation:
+                    self._initialise(done)
+                else:
+                    self._extend()
+            self._advance()
+            if progress is not None:
+                progress(self._progress())
+
+    def _initialise(self, done: int) -> None:
+        """Pareto initialisation: new learners, each with its own weights (section 4.1)."""
+        weights = self._weights(self._random())
+        # The remaining evaluations are shared among the remaining restarts.
+        restarts = self.config.restarts
+        ends = [self.initialisation * (i + 1) // restarts for i in range(restarts)]
+        length = next(end for end in ends if end > done) - done
+        self.population = self.trainer.fresh(0 if self.population is None else int(self.population.iteration))
+        self.phase = _Phase(1, length, self._goal(weights))
+
+    def _extend(self) -> None:
+        """Policy selection and Pareto extension: from each selected policy, one learner per objective (section 4.2)."""
+        size = self.config.population
+        if not self.queue:
+            number = self.config.selected or max(1, size // self.objectives)
+            chosen = self.archive.select(number)
+            self.queue = [(self.archive.entries[i], one) for i in chosen for one in range(self.objectives)]
+        pairs, self.queue = self.queue[:size], self.queue[size:]
+        pairs = [pairs[i % len(pairs)] for i in range(size)]
+        policies = jax.tree.map(lambda *leaves: np.stack(leaves), *(policy for policy, _ in pairs))
+        self.population = self.trainer.resumed(self.population, policies)
+        maximised = np.eye(self.objectives, dtype=bool)[[objective for _, objective in pairs]]
+        self.phase = _Phase(2, self.extension, self._goal(maximised.astype(float)))
+
+    def _constrain(self) -> None:
+        """Sets the thresholds c_j = J_j(pi_r) - (1 - beta) R_j of all objectives but the maximised one."""
+        ranges = self.archive.ranges()
+        ranges = np.where(ranges > 0, ranges, np.asarray(self.population.learners.scale[0]))
+        slack = 1.0 - self.config.beta + self.config.slack_spread * self._random().random(self.phase.goal.weights.shape)
+        thresholds = np.asarray(self.population.learners.estimate) - slack * ranges
+        maximised = self.phase.goal.weights > 0
+        goal = self._goal(self.phase.goal.weights, np.where(maximised, -np.inf, thresholds), ranges)
+        self.phase = self.phase._replace(goal=goal)
+
+    def _advance(self) -> None:
+        """Trains for some updates and offers each evaluated policy to the archive."""
+        config, phase = self.config, self.phase
+        measuring = phase.stage == 2 and self.within == 0
+        decay = config.linear_decay * self.within / phase.evaluations if phase.stage == 1 else 0.0
+        rate = 0.0 if measuring else config.learner.learning_rate * (1.0 - decay)
+        order = Order(phase.goal, np.float32(rate), np.bool_(phase.stage == 1), np.int32(config.updates_per_evaluation))
+        self.population, outcome = self.trainer.advance(self.population, order)
+        returns, learners = np.asarray(outcome.returns), self.population.learners
+        stored = {"policy": learners.policy, "critic": learners.critic, "scale": learners.scale}
+        self.archive.insert(returns, lambda i: jax.tree.map(lambda leaf: np.array(leaf[i]), stored))
+        self.within += 1
+        self.steps += self.trainer.steps_per_update * config.updates_per_evaluation
+        self.evaluation_steps += int(np.sum(outcome.steps))
+        if measuring:
+            self._constrain()
+        self._record()
+
+    def _record(self) -> None:
+        row = {
+            "environment_steps": self.steps,
+            "evaluation_steps": self.evaluation_steps,
+            "hypervolume": self.archive.hypervolume(self.environment.reference_point),
+            "cardinality": len(self.archive),
+            "stage": self.phase.stage,
+            "violations": self._violations(),
+        }
+        for name, value in row.items():
+            self.history[name].append(value)
+
+    def _violations(self) -> float:
+        thresholds, units = self.phase.goal.thresholds, self.phase.goal.units
+        if not np.isfinite(thresholds).any():
+            return np.nan
+        short = (thresholds - np.asarray(self.population.learners.estimate)) / units
+        return float(np.mean((short > VIOLATION).any(1)))
+
+    def _progress(self) -> Progress:
+        total = self.evaluations * self.config.updates_per_evaluation * self.trainer.steps_per_update
+        return Progress(self.steps, total, self.history["hypervolume"][-1], len(self.archive))
+
+    def _weights(self, rng: np.random.Generator) -> np.ndarray:
+        number, objectives = self.config.population, self.objectives
+        if self.config.weights == "corners":
+            return np.eye(objectives)[np.arange(number) % objectives]
+        if self.config.weights == "random":
+            return dirichlet_weights(objectives, number, int(rng.integers(2**32)))
+        return riesz_weights(objectives, number, self.seed)
+
+    def _goal(self, weights: np.ndarray, thresholds: np.ndarray | None = None, units: np.ndarray | None = None) -> Goal:
+        fill = lambda one, value: np.full(weights.shape, value if one is None else one, np.float32)  # noqa: E731
+        return Goal(weights.astype(np.float32), fill(thresholds, -np.inf), fill(units, np.inf))
+
+    def _random(self) -> np.random.Generator:
+        """Returns the generator of what is drawn on the host at this point of the run."""
+        return np.random.default_rng((self.seed, len(self.history["stage"])))
+
+    def result(self) -> CMORLResult:
+        """Policy assignment is the front's: `Front.select` (section 4.3)."""
+        environment = self.environment
+        conditions = Conditions(
+            environment.id or type(environment).__name__,
+            environment.discount,
+            tuple(environment.reference_point),
+            tuple(environment.objective_names),
+            kwargs=environment.kwargs,
+        )
+        policies = self.archive.stacked(np.arange(len(self.archive)))["policy"]
+        front = Front.of(
+            self.network.policy,
+            policies,
+            self.archive.returns,
+            conditions,
+            environment_steps=self.steps,
+            evaluation_steps=self.evaluation_steps,
+            seed=self.seed,
+        )
+        history = {name: np.array(values) for name, values in self.history.items()}
+        return CMORLResult(front, history, self.steps, self.evaluation_steps)

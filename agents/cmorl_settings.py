@@ -1,0 +1,114 @@
+"""Settings of C-MORL: what can be set, and tuned values by environment id."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from prefront.learning.learner import LearnerConfig
+from prefront.registration import nearest_names
+
+
+@dataclasses.dataclass(frozen=True)
+class CMORLConfig:
+    """Settings of C-MORL.
+
+    Attributes:
+        learner: Settings of each PPO learner.
+        total_steps: Training steps of the environment, over both stages and the whole population.
+        population: Learners that train side by side, in both stages.
+        weights: Weight vectors of stage 1: "even" (spread over the simplex), "random" (uniform on it, drawn anew at
+            each restart) or "corners" (one objective each, in turn).
+        stage_one_share: Share of the training steps that Pareto initialisation takes.
+        restarts: Populations that stage 1 trains one after the other, each with new networks.
+        linear_decay: Decay of the learning rate over each population of stage 1: 1 ends at 0, 0 is none.
+        updates_per_evaluation: Updates between two evaluations; each evaluated policy may enter the archive.
+        evaluation: "episodes", or "exact" to evaluate tabular policies by the transition table of a finite environment
+            instead of by episodes.
+        evaluation_episodes: Episodes of each deterministic evaluation; 1 is exact where nothing is random.
+        extension: How stage 2 constrains returns: "ipo" (logarithmic barrier), "lagrangian" (multipliers), "cpo" (trust
+            region), or "none", which spends all steps in stage 1: linear scalarisation alone.
+        selected: Policies that are extended per round, each once for every objective; None takes as many as the
+            population holds.
+        extension_updates: Updates of each extension.
+        beta: Share of a policy's return, in units of the objective's range, that an extension must keep.
+        slack_spread: Width of a uniform random addition to the slack 1 - beta, drawn per learner and objective.
+        barrier_sharpness: The t of the logarithmic barrier.
+        multiplier_rate: Step size of the Lagrangian's multipliers.
+        trust_region: Largest Kullback-Leibler divergence of one "cpo" step, in nats.
+        archive_capacity: Most policies in the archive; the most crowded are dropped. None keeps all.
+        devices: Devices over which the population is spread.
+    """
+
+    learner: LearnerConfig = dataclasses.field(default_factory=LearnerConfig)
+    total_steps: int = 1_000_000
+    population: int = 32
+    weights: Literal["even", "random", "corners"] = "even"
+    stage_one_share: float = 0.5
+    restarts: int = 1
+    linear_decay: float = 1.0
+    updates_per_evaluation: int = 4
+    evaluation: Literal["episodes", "exact"] = "episodes"
+    evaluation_episodes: int = 1
+    extension: Literal["ipo", "lagrangian", "cpo", "none"] = "ipo"
+    selected: int | None = None
+    extension_updates: int = 20
+    beta: float = 0.9
+    slack_spread: float = 0.0
+    barrier_sharpness: float = 20.0
+    multiplier_rate: float = 0.5
+    trust_region: float = 0.01
+    archive_capacity: int | None = 200
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "population", "restarts", "updates_per_evaluation", "evaluation_episodes",
+                     "extension_updates", "devices"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("stage_one_share", "beta", "linear_decay"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        if self.population % self.devices:
+            raise ValueError(f"population={self.population} must be a multiple of devices={self.devices}.")
+
+
+PAPER = CMORLConfig(
+    learner=LearnerConfig(
+        network="auto", copies=8, steps=512, gamma=0.995, learning_rate=3e-4, epochs=10, minibatches=32
+    ),
+    total_steps=1_000_000,
+    population=6,
+    stage_one_share=0.4,
+    updates_per_evaluation=1,
+    extension_updates=4,
+    selected=6,
+)  # fmt: skip
+
+TABULAR = LearnerConfig(network="tabular", copies=8, steps=32, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+PERCEPTRON = LearnerConfig(network="mlp", copies=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
+
+EXACT: dict[str, CMORLConfig] = {
+    "prefront/DeepSeaTreasure-v0": CMORLConfig(learner=PERCEPTRON, total_steps=400_000, population=32, selected=8),
+}
+
+PRESETS = ("paper", "exact")
+
+
+def config_for(environment_id: str, preset: str = "exact") -> CMORLConfig:
+    """Returns settings for an environment.
+
+    Args:
+        environment_id: Gymnasium id, with or without the `prefront/` prefix for ours.
+        preset: "paper" (the published settings, with a budget for one CPU) or "exact" (tuned to find whole fronts;
+            where an environment has not been tuned, settings that suit its like).
+
+    Raises:
+        ValueError: The preset is unknown.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}. {nearest_names(preset, list(PRESETS))}")
+    if preset == "paper":
+        return PAPER
+    full = environment_id if "/" in environment_id else f"prefront/{environment_id}"
+    return EXACT.get(full, CMORLConfig(learner=dataclasses.replace(PERCEPTRON, network="auto")))

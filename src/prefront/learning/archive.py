@@ -1,0 +1,86 @@
+"""An archive of evaluated policies: the non-dominated ones, each return vector once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from prefront.indicators import beats_reference, crowding_distance, hypervolume, non_dominated
+
+# Return vectors that agree to this share of the largest magnitude count as one: float32 sums differ in the last digits.
+RESOLUTION = 1e-6
+
+
+@dataclasses.dataclass
+class Archive:
+    """Mutually non-dominated return vectors and what was stored with each.
+
+    Attributes:
+        objectives: Number of objectives.
+        capacity: Most entries; beyond it those of smallest crowding distance are dropped. None keeps all.
+        returns: Return vectors, shape (entries, objectives), float64.
+        entries: What was stored, nested dicts of arrays.
+    """
+
+    objectives: int
+    capacity: int | None = None
+    returns: np.ndarray = dataclasses.field(init=False)
+    entries: list[dict[str, Any]] = dataclasses.field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.returns = np.zeros((0, self.objectives))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def insert(self, returns: np.ndarray, take: Callable[[int], dict[str, Any]]) -> np.ndarray:
+        """Inserts what no entry dominates or equals, and removes what is dominated then.
+
+        Args:
+            returns: Return vectors, shape (candidates, objectives).
+            take: Gives what to store for the candidate of an index; called for those that enter only.
+
+        Returns:
+            Indices of the candidates that entered.
+        """
+        returns = np.asarray(returns, np.float64)
+        both = np.concatenate([self.returns, returns])
+        kept = np.flatnonzero(non_dominated(_rounded(both)))
+        if self.capacity is not None:
+            kept = self._thinned(both, kept)
+        size = len(self)
+        entered = kept[kept >= size] - size
+        self.entries = [self.entries[i] if i < size else take(i - size) for i in kept]
+        self.returns = both[kept]
+        return entered
+
+    def select(self, number: int) -> np.ndarray:
+        """Returns the indices of the `number` entries of largest crowding distance, extremes first."""
+        distances = crowding_distance(self.returns)
+        return np.argsort(-distances, kind="stable")[:number]
+
+    def ranges(self) -> np.ndarray:
+        """Returns the extent of the archive in each objective, shape (objectives,)."""
+        return np.ptp(self.returns, axis=0) if len(self) else np.zeros(self.objectives)
+
+    def hypervolume(self, reference_point: np.ndarray) -> float:
+        """Returns the hypervolume of the entries that beat the reference point."""
+        return float(hypervolume(self.returns[beats_reference(self.returns, reference_point)], reference_point))
+
+    def stacked(self, indices: np.ndarray) -> dict[str, Any]:
+        """Returns stored entries, stacked along a new first axis; an index may repeat."""
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *(self.entries[i] for i in indices))
+
+    def _thinned(self, points: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        while self.capacity is not None and len(kept) > self.capacity:
+            kept = np.delete(kept, np.argmin(crowding_distance(points[kept])))
+        return kept
+
+
+def _rounded(points: np.ndarray) -> np.ndarray:
+    unit = RESOLUTION * max(1.0, float(np.abs(points).max(initial=0.0)))
+    return np.round(points / unit)

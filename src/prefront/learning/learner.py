@@ -1,0 +1,236 @@
+"""One actor-critic learner with a vector critic: proximal policy optimisation of a weighted sum of objectives.
+
+Everything here is for one learner; a population is `jax.vmap` over learners, trajectories, goals and keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import optax
+
+from prefront.learning.advantages import generalised_advantages
+from prefront.learning.constrained import barrier_weights, updated_multipliers
+from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
+from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
+from prefront.learning.rollouts import Trajectory
+
+# Weight of the newest rollout in the running estimate of a policy's return.
+NEWEST_ESTIMATE = 0.5
+REWARD_CLIP = 10.0
+
+Constraint = Literal["ipo", "lagrangian"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """Settings of one learner.
+
+    Attributes:
+        network: "tabular", "one-hot", "mlp", or "auto" (a table for small integer observation spaces, else "mlp").
+        hidden: Sizes of the hidden layers of policy and critic.
+        copies: Copies of the environment that the learner steps side by side.
+        steps: Steps of each copy per update.
+        gamma: Discount; None takes the environment's evaluation discount.
+        lambda_: Parameter of the generalised advantage estimates and the lambda-returns.
+        learning_rate: Step size of Adam.
+        epochs: Passes over the data of one update.
+        minibatches: Parts into which the data are shuffled in each pass; 1 takes them whole.
+        clip: Clipping range of the probability ratio.
+        entropy: Weight of the entropy bonus.
+        value_coefficient: Weight of the critic's loss.
+        max_gradient_norm: Norm to which gradients are clipped.
+        normalise_observations: Normalise features of an "mlp" by running statistics; else by the space's bounds.
+        scale_rewards: Divide each objective's reward by the running deviation of its discounted sum.
+        action_bias: Deviation of a random preference for some actions that each learner starts with.
+    """
+
+    network: Kind = "auto"
+    hidden: tuple[int, ...] = (64, 64)
+    copies: int = 8
+    steps: int = 32
+    gamma: float | None = None
+    lambda_: float = 0.95
+    learning_rate: float = 3e-4
+    epochs: int = 4
+    minibatches: int = 1
+    clip: float = 0.2
+    entropy: float = 0.0
+    value_coefficient: float = 0.5
+    max_gradient_norm: float = 0.5
+    normalise_observations: bool = True
+    scale_rewards: bool = True
+    action_bias: float = 0.0
+
+
+class Goal(NamedTuple):
+    """What a learner is asked for: the weighted sum of objectives, subject to constraints on expected returns.
+
+    Attributes:
+        weights: Weights of the objectives, shape (objectives,).
+        thresholds: Least expected discounted return of each objective, -inf where there is none.
+        units: What counts as a large difference of returns in each objective; inf stands for the reward scale.
+    """
+
+    weights: jax.Array
+    thresholds: jax.Array
+    units: jax.Array
+
+
+class Learner(NamedTuple):
+    """All that a learner carries from update to update.
+
+    Attributes:
+        policy: Parameters of the policy network.
+        critic: Parameters of the value network, whose values are in units of `scale`.
+        optimiser: State of Adam.
+        scale: What rewards are divided by, shape (objectives,).
+        estimate: Running estimate of the stochastic policy's expected discounted return; NaN before the first.
+        multipliers: Multipliers of the Lagrangian.
+    """
+
+    policy: Parameters
+    critic: Parameters
+    optimiser: Any
+    scale: jax.Array
+    estimate: jax.Array
+    multipliers: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCritic:
+    """The two networks of a learner with its settings, and what is done with them."""
+
+    config: LearnerConfig
+    policy: PolicyNetwork
+    critic: ValueNetwork
+    gamma: float
+    constraint: Constraint = "ipo"
+    sharpness: float = 20.0
+    multiplier_rate: float = 0.5
+
+    @classmethod
+    def build(
+        cls,
+        config: LearnerConfig,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        objectives: int,
+        discount: float,
+        **kwargs: Any,
+    ) -> ActorCritic:
+        """Builds the networks for an environment's spaces; `kwargs` are the remaining attributes."""
+        policy = PolicyNetwork.for_spaces(observation_space, action_space, config.network, config.hidden)
+        critic = ValueNetwork(policy.encoder, objectives, tuple(config.hidden))
+        return cls(config, policy, critic, discount if config.gamma is None else config.gamma, **kwargs)
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Gradient clipping and Adam, without the step size."""
+        return optax.chain(optax.clip_by_global_norm(self.config.max_gradient_norm), optax.scale_by_adam(eps=1e-5))
+
+    def init(self, key: jax.Array) -> Learner:
+        """Draws a new learner."""
+        for_policy, for_critic = jax.random.split(key)
+        policy, critic = self.policy.init(for_policy, self.config.action_bias), self.critic.init(for_critic)
+        return self.restarted(policy, critic, jnp.ones(self.critic.outputs))
+
+    def restarted(self, policy: Parameters, critic: Parameters, scale: jax.Array) -> Learner:
+        """Returns a learner with these parameters and a fresh optimiser."""
+        optimiser = self.optimiser.init((policy["weights"], critic["weights"]))
+        unknown = jnp.full(self.critic.outputs, jnp.nan, jnp.float32)
+        return Learner(policy, critic, optimiser, scale, unknown, jnp.zeros(self.critic.outputs))
+
+    def learn(
+        self, learner: Learner, trajectory: Trajectory, goal: Goal, key: jax.Array, learning_rate: jax.Array
+    ) -> Learner:
+        """Improves a learner by one trajectory; a learning rate of 0 only measures its expected return.
+
+        Args:
+            learner: The learner whose policy acted.
+            trajectory: What it met, leading axes (T, copies).
+            goal: What it is asked for.
+            key: Random key, for shuffling.
+            learning_rate: Step size.
+        """
+        config = self.config
+        rewards = jnp.clip(trajectory.reward / learner.scale, -REWARD_CLIP, REWARD_CLIP)
+        over_steps = lambda one: jax.vmap(jax.vmap(one))  # noqa: E731
+        values = over_steps(lambda encoded: self.critic.apply(learner.critic, encoded))
+        estimates = generalised_advantages(
+            rewards,
+            values(trajectory.encoded),
+            values(trajectory.next_encoded),
+            trajectory.terminated,
+            trajectory.truncated,
+            self.gamma,
+            config.lambda_,
+        )
+        learner = self._measured(learner, trajectory, estimates.returns)
+        learner, weights = self._weighted(learner, goal)
+        advantages = standardise((estimates.advantages @ weights).ravel())
+
+        old = over_steps(lambda encoded: self.policy.distribution_of(learner.policy, encoded))(trajectory.encoded)
+        flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
+        data = (
+            flat(trajectory.encoded),
+            flat(trajectory.action),
+            flat(old.log_probability(trajectory.action)),
+            advantages,
+            flat(estimates.returns),
+        )
+
+        def loss(weights: tuple[Any, Any], batch: tuple[jax.Array, ...]) -> jax.Array:
+            encoded, action, old_log, advantage, returns = batch
+            policy = {**learner.policy, "weights": weights[0]}
+            critic = {**learner.critic, "weights": weights[1]}
+            distribution = jax.vmap(lambda one: self.policy.distribution_of(policy, one))(encoded)
+            values = jax.vmap(lambda one: self.critic.apply(critic, one))(encoded)
+            surrogate = clipped_surrogate(distribution.log_probability(action), old_log, advantage, config.clip)
+            bonus = config.entropy * distribution.entropy().mean()
+            return surrogate - bonus + config.value_coefficient * value_loss(values, returns)
+
+        def step(carry: tuple[Any, Any], batch: tuple[jax.Array, ...]) -> tuple[tuple[Any, Any], None]:
+            weights, optimiser = carry
+            updates, optimiser = self.optimiser.update(jax.grad(loss)(weights, batch), optimiser)
+            return (jax.tree.map(lambda w, u: w - learning_rate * u, weights, updates), optimiser), None
+
+        def epoch(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
+            if config.minibatches == 1:
+                return step(carry, data)
+            order = jax.random.permutation(key, advantages.shape[0]).reshape(config.minibatches, -1)
+            return jax.lax.scan(lambda carry, rows: step(carry, jax.tree.map(lambda x: x[rows], data)), carry, order)
+
+        weights_before = (learner.policy["weights"], learner.critic["weights"])
+        keys = jax.random.split(key, config.epochs)
+        (after, optimiser), _ = jax.lax.scan(epoch, (weights_before, learner.optimiser), keys)
+        return learner._replace(
+            policy={**learner.policy, "weights": after[0]},
+            critic={**learner.critic, "weights": after[1]},
+            optimiser=optimiser,
+        )
+
+    def _measured(self, learner: Learner, trajectory: Trajectory, returns: jax.Array) -> Learner:
+        """Updates the estimate of the expected return: the mean lambda-return where episodes start."""
+        starts = trajectory.started.sum()
+        mean = jnp.sum(returns * trajectory.started[..., None], (0, 1)) / jnp.maximum(starts, 1) * learner.scale
+        before = jnp.where(jnp.isnan(learner.estimate), mean, learner.estimate)
+        estimate = jnp.where(starts > 0, before + NEWEST_ESTIMATE * (mean - before), learner.estimate)
+        return learner._replace(estimate=estimate)
+
+    def _weighted(self, learner: Learner, goal: Goal) -> tuple[Learner, jax.Array]:
+        """Returns the weights of the scaled vector advantage, and the learner with its multipliers updated."""
+        units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
+        estimate = jnp.where(jnp.isnan(learner.estimate), jnp.inf, learner.estimate) / units
+        thresholds = goal.thresholds / units
+        if self.constraint == "ipo":
+            weights = barrier_weights(goal.weights, estimate, thresholds, self.sharpness)
+        else:
+            multipliers = updated_multipliers(learner.multipliers, estimate, thresholds, self.multiplier_rate)
+            learner = learner._replace(multipliers=multipliers)
+            weights = goal.weights + multipliers
+        return learner, weights * learner.scale / units

@@ -1,0 +1,163 @@
+"""Collecting experience: what an algorithm sees, whoever steps the environment.
+
+Compiled environments are stepped inside the program (`start` and `collect` here), all others on the host
+(`prefront.learning.host`); both yield the same `Trajectory`, from which all learning goes on alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from prefront import environment as functional
+from prefront.environment import Environment
+from prefront.learning.networks import Parameters, PolicyNetwork
+
+
+class Trajectory(NamedTuple):
+    """Steps of several copies of an environment, leading axes (T, copies).
+
+    Attributes:
+        encoded: Encoded observation before the step.
+        action: Raw action (an index, or an unclipped vector).
+        reward: Vector reward.
+        terminated: Whether the episode ended for good.
+        truncated: Whether the time limit cut it, and it did not terminate.
+        next_encoded: Encoded observation after the step, before any reset.
+        started: Whether the step was the first of its episode.
+        accumulated: Discounted sum of the episode's rewards so far, newest undiscounted; for reward scaling.
+    """
+
+    encoded: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    next_encoded: jax.Array
+    started: jax.Array
+    accumulated: jax.Array
+
+
+class Copies(NamedTuple):
+    """Running copies of an environment: state, encoded observation, steps so far, accumulated reward."""
+
+    state: Any
+    encoded: jax.Array
+    elapsed: jax.Array
+    accumulated: jax.Array
+
+
+def start(environment: Environment, policy: PolicyNetwork, key: jax.Array, copies: int) -> Copies:
+    """Starts an episode in each of `copies` copies."""
+    state, observation = jax.vmap(lambda one: functional.reset(environment, one))(jax.random.split(key, copies))
+    encoded = jax.vmap(policy.encoder)(observation)
+    return Copies(state, encoded, jnp.zeros(copies, jnp.int32), jnp.zeros((copies, environment.reward_dim)))
+
+
+def collect(
+    environment: Environment,
+    policy: PolicyNetwork,
+    parameters: Parameters,
+    copies: Copies,
+    key: jax.Array,
+    steps: int,
+    gamma: float,
+) -> tuple[Copies, Trajectory]:
+    """Takes `steps` stochastic actions in each copy; an episode that ends is followed by the next one.
+
+    Args:
+        environment: The functional environment; its episode limit truncates.
+        policy: Policy network.
+        parameters: Its parameters.
+        copies: Running copies.
+        key: Random key.
+        steps: Steps T.
+        gamma: Discount of `accumulated`.
+
+    Returns:
+        The copies afterwards, and the trajectory.
+    """
+    number = copies.elapsed.shape[0]
+    for_noise, for_steps = jax.random.split(key)
+    noise = policy.noise(for_noise, (steps, number))
+    limit = environment.max_episode_steps
+
+    def one_copy(copy: Copies, disturbance: jax.Array, step_key: jax.Array) -> tuple[Copies, Trajectory]:
+        raw = policy.distribution_of(parameters, copy.encoded).perturbed(disturbance)
+        for_step, for_reset = jax.random.split(step_key)
+        taken = functional.step(environment, copy.state, policy.to_space(raw), for_step)
+        truncated = (copy.elapsed + 1 >= limit) & ~taken.terminated
+        ended = taken.terminated | truncated
+        next_encoded = policy.encoder(taken.observation)
+        accumulated = gamma * copy.accumulated + taken.reward
+        state, observation = functional.reset(environment, for_reset)
+        following = Copies(
+            functional.select(ended, state, taken.state),
+            jnp.where(ended, policy.encoder(observation), next_encoded),
+            jnp.where(ended, 0, copy.elapsed + 1),
+            jnp.where(ended, 0.0, accumulated),
+        )
+        started = copy.elapsed == 0
+        return following, Trajectory(
+            copy.encoded, raw, taken.reward, taken.terminated, truncated, next_encoded, started, accumulated
+        )
+
+    def step(copies: Copies, at: tuple[jax.Array, jax.Array]) -> tuple[Copies, Trajectory]:
+        return jax.vmap(one_copy)(copies, *at)
+
+    return jax.lax.scan(step, copies, (noise, jax.random.split(for_steps, (steps, number))))
+
+
+class Outcome(NamedTuple):
+    """Mean discounted return, shape (objectives,), and the number of environment steps that it took."""
+
+    returns: jax.Array
+    steps: jax.Array
+
+
+def evaluate(
+    environment: Environment,
+    policy: PolicyNetwork,
+    parameters: Parameters,
+    key: jax.Array,
+    episodes: int,
+    gamma: float,
+    stochastic: bool = False,
+) -> Outcome:
+    """Runs whole episodes and averages their discounted returns.
+
+    Args:
+        environment: The functional environment.
+        policy: Policy network.
+        parameters: Its parameters.
+        key: Random key.
+        episodes: Number of episodes.
+        gamma: Discount.
+        stochastic: Whether actions are drawn, or the distribution's mode is taken.
+    """
+    for_start, for_steps = jax.random.split(key)
+
+    def one_step(state: Any, encoded: jax.Array, step_key: jax.Array) -> tuple[functional.Transition, jax.Array]:
+        distribution = policy.distribution_of(parameters, encoded)
+        for_action, for_step = jax.random.split(step_key)
+        raw = distribution.sample(for_action) if stochastic else distribution.mode()
+        taken = functional.step(environment, state, policy.to_space(raw), for_step)
+        return taken, policy.encoder(taken.observation)
+
+    def going(carry: tuple[Any, ...]) -> jax.Array:
+        return (carry[0] < environment.max_episode_steps) & ~jnp.all(carry[3])
+
+    def advance(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        time, state, encoded, ended, weight, returns, steps = carry
+        keys = jax.random.split(jax.random.fold_in(for_steps, time), episodes)
+        taken, encoded = jax.vmap(one_step)(state, encoded, keys)
+        running = ~ended
+        returns = returns + jnp.where(running[:, None], weight * taken.reward, 0.0)
+        return time + 1, taken.state, encoded, ended | taken.terminated, weight * gamma, returns, steps + running.sum()
+
+    copies = start(environment, policy, for_start, episodes)
+    begin = (0, copies.state, copies.encoded, jnp.zeros(episodes, bool), 1.0, copies.accumulated, 0)
+    *_, returns, steps = jax.lax.while_loop(going, advance, begin)
+    return Outcome(returns.mean(0), steps)
