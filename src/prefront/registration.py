@@ -110,6 +110,12 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             1000,
             "6 features of delivery; random maps, deterministic or stochastic, for studies of preferences",
         ),
+        EnvironmentEntry(
+            "prefront/TokenWorld-v0",
+            "prefront.envs.token_world:TokenWorld",
+            None,
+            "K objectives: learned reward models of token sequences; exact optima, gold kept apart",
+        ),
     )
 }
 
