@@ -82,9 +82,14 @@ def save_arrays(path: str | Path, tree: Mapping[str, Any], metadata: Mapping[str
     Raises:
         ValueError: A key is not a string, is empty or contains "/", or a dict is empty.
     """
+    return write_atomically(path, pack_arrays(tree, metadata))
+
+
+def pack_arrays(tree: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Returns the bytes that `save_arrays` writes."""
     header = {METADATA_KEY: json.dumps(dict(metadata or {}), sort_keys=True)}
     # One header entry only: safetensors writes several in random order, and equal content must give equal bytes.
-    return write_atomically(path, safetensors_numpy.save(flatten(tree), metadata=header))
+    return safetensors_numpy.save(flatten(tree), metadata=header)
 
 
 def load_arrays(path: str | Path, checksum: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,124 @@
+"""Discounted return vectors of policies, measured by whole episodes in any environment."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import jax
+import numpy as np
+
+from prefront.environment import Environment, check_discount
+from prefront.learning import rollouts
+from prefront.learning.networks import Parameters, PolicyNetwork
+from prefront.policies import Policy
+from prefront.registration import ENVIRONMENTS, make, nearest_names
+
+AnyEnvironment: TypeAlias = Environment | gym.Env[Any, Any]
+# Where a Gymnasium environment has no time limit of its own, an episode is cut after this many steps.
+LONGEST_EPISODE = 10_000
+
+
+def make_environment(id: str, **kwargs: Any) -> AnyEnvironment:
+    """Makes an environment by its id: the functional one where it is ours, otherwise the Gymnasium one.
+
+    Ids of MO-Gymnasium are known without importing it, and so are ids of the form `module:name`.
+
+    Raises:
+        KeyError: No environment has this id; the message names the nearest ones.
+    """
+    ours = id if id.startswith("prefront/") else f"prefront/{id}"
+    if ours in ENVIRONMENTS:
+        return make(id, **kwargs)
+    if ":" not in id and id not in gym.registry:
+        import mo_gymnasium  # noqa: F401 (registers its ids)
+
+        if id not in gym.registry:
+            raise KeyError(f"No environment {id!r}. {nearest_names(id, list(gym.registry))}")
+    return gym.make(id, disable_env_checker=True, **kwargs)
+
+
+def evaluate(
+    environment: AnyEnvironment,
+    network: PolicyNetwork,
+    parameters: Parameters,
+    *,
+    episodes: int,
+    seed: int,
+    gamma: float,
+    deterministic: bool = True,
+) -> np.ndarray:
+    """Measures the mean discounted return vector of each of several policies.
+
+    All policies meet the same starting states and the same random numbers.
+
+    Args:
+        environment: One of ours, which is stepped in one compiled program, or a Gymnasium environment with a vector
+            reward, which is stepped on the host (and left open).
+        network: The policies' network.
+        parameters: Their parameters, stacked along a leading axis.
+        episodes: Episodes per policy.
+        seed: Seed of the episodes.
+        gamma: Discount in (0, 1].
+        deterministic: Whether actions are the distributions' modes, or drawn from them.
+
+    Returns:
+        Mean returns, shape (policies, objectives), float64.
+
+    Raises:
+        ValueError: Fewer than one episode, or a discount outside (0, 1].
+        TypeError: The environment is of another kind or its reward is no vector.
+    """
+    gamma = check_discount(gamma)
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}.")
+    if isinstance(environment, Environment):
+        key = jax.random.key(seed)
+        return np.asarray(
+            _evaluate_compiled(environment, network, episodes, deterministic, parameters, key, gamma)
+        ).astype(np.float64)
+    if not isinstance(environment, gym.Env):
+        raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
+    policies = len(jax.tree.leaves(parameters)[0])
+    chosen = (Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters)) for i in range(policies))
+    means = [
+        np.mean([_episode(environment, policy, seed + i, gamma, deterministic) for i in range(episodes)], axis=0)
+        for policy in chosen
+    ]
+    return np.array(means, np.float64)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _evaluate_compiled(
+    environment: Environment,
+    network: PolicyNetwork,
+    episodes: int,
+    deterministic: bool,
+    parameters: Parameters,
+    key: jax.Array,
+    gamma: float,
+) -> jax.Array:
+    def one(own: Parameters) -> jax.Array:
+        return rollouts.evaluate(environment, network, own, key, episodes, gamma, not deterministic).returns
+
+    return jax.vmap(one)(parameters)
+
+
+def _episode(
+    environment: gym.Env[Any, Any], policy: Policy, seed: int, gamma: float, deterministic: bool
+) -> np.ndarray:
+    rng = None if deterministic else np.random.default_rng(seed)
+    observation, _ = environment.reset(seed=seed)
+    total: np.ndarray | float = 0.0
+    weight = 1.0
+    for _ in range(LONGEST_EPISODE):
+        observation, reward, terminated, truncated, _ = environment.step(policy(observation, rng))
+        vector = np.asarray(reward, np.float64)
+        if vector.ndim != 1:
+            raise TypeError(f"{environment} must give a vector reward of shape (objectives,), got {vector.shape}.")
+        total = total + weight * vector
+        weight *= gamma
+        if terminated or truncated:
+            break
+    return np.asarray(total)
