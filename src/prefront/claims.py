@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from prefront.files import DamagedFileError, write_atomically
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.console import Group
 
 Verdict = Literal["holds", "fails", "undecided"]
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
@@ -104,29 +104,30 @@ def read_claims(path: str | Path) -> list[Claim]:
         raise DamagedFileError(f"{path} holds no ledger of claims: {error}") from error
 
 
-def to_table(claims: Sequence[Claim], title: str = "Claims") -> RichTable:
-    """Returns the ledger as a table for the terminal."""
+def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
+    """Returns the ledger for the terminal: a table, and below it the papers, conditions and tests by number."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", show_lines=True)
-    for heading in ("claim", "paper", "stated", "measured", "interval, p-value", "seeds", "verdict"):
-        table.add_column(heading, justify="right" if heading in ("measured", "seeds") else "left")
-    for claim in claims:
-        sentence = Text(claim.sentence)
-        for line in (claim.conditions, claim.test):
-            if line:
-                sentence.append(f"\n{line}", style="dim")
+    table.add_column("", justify="right", style="dim")
+    table.add_column("claim", ratio=2)
+    table.add_column("stated", ratio=1)
+    table.add_column("measured", ratio=2)
+    table.add_column("verdict", no_wrap=True, min_width=len("undecided"))
+    notes = []
+    for number, claim in enumerate(claims, start=1):
         table.add_row(
-            sentence,
-            Text(claim.paper),
+            str(number),
+            Text(claim.sentence),
             Text(claim.stated or "-"),
-            Text(f"{_short(claim.measured)}\n{claim.quantity}"),
-            Text(claim.evidence or "-"),
-            str(claim.seeds),
+            Text(f"{_short(claim.measured)} {claim.quantity}").append(f"\n{claim.evidence}", style="dim"),
             Text(claim.verdict, style=COLOURS[claim.verdict]),
         )
-    return table
+        parts = [part for part in (claim.paper, f"{claim.seeds} seeds", claim.conditions, claim.test) if part]
+        notes.append(Text(f"{number}  {'; '.join(parts)}.", style="dim"))
+    return Group(table, *notes)
 
 
 def to_markdown(claims: Sequence[Claim]) -> str:

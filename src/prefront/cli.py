@@ -233,7 +233,7 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
                 print(f"{len(failures)} of {total} jobs failed. The same command tries them again.", file=sys.stderr)
                 return 1
             ledger = run.finish()
-    console.print(to_table(ledger, f"{run.experiment.summary} {summary(ledger)}."))
+    console.print(to_table(ledger, f"{run.experiment.title} {summary(ledger)}."))
     console.print(f"run folder  {run.folder}", markup=False, highlight=False, soft_wrap=True)
     for path in run.figures():
         console.print(f"figure      {path}", markup=False, highlight=False, soft_wrap=True)

@@ -11,9 +11,15 @@ A module is an experiment when it has
 - `claims(results)`, which returns a list of `Claim`, and `plot(results, folder)`, which writes figures into the folder
   and returns their paths; both see the stored tables only.
 
-It may have `SEEDS` (number of seeds by preset; 5 by default) and `parts(settings)`, the names of the pieces into which
-the work of one seed falls, such as one per environment and method; each piece is run, resumed and timed by itself. A
-module imports jax inside its functions only, so that `--help` is quick and each worker process chooses its own threads.
+It may have
+
+- `SEEDS`, the number of seeds by preset; 5 by default;
+- `parts(settings)`, the names of the pieces into which the work of one seed falls, such as one per environment and
+  method; each piece is run, resumed and timed by itself;
+- `summary(results)`, a `Table` of what a paper would print, stored as Markdown and LaTeX; it may show seconds.
+
+A module imports jax inside its functions only, so that `--help` is quick and each worker process chooses its own
+threads.
 """
 
 from __future__ import annotations
@@ -119,7 +125,7 @@ class Experiment:
     module: types.ModuleType
 
     @property
-    def summary(self) -> str:
+    def title(self) -> str:
         """The first line of the module's docstring."""
         return (self.module.__doc__ or "").strip().partition("\n")[0]
 
@@ -165,6 +171,10 @@ class Experiment:
     def claims(self, results: Results) -> list[Claim]:
         """Returns the claims that the results decide."""
         return list(self.module.claims(results))
+
+    def summary(self, results: Results) -> Table | None:
+        """Returns the table that a paper would print, where the experiment has one."""
+        return self.module.summary(results) if hasattr(self.module, "summary") else None
 
     def plot(self, results: Results, folder: Path) -> list[Path]:
         """Draws the figures into the folder; returns their paths."""

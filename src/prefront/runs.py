@@ -6,11 +6,12 @@
     seed-0/PART/                what one job made: its tables, its fronts, and timing.csv
     unfinished/seed-0/PART/     the job's checkpoint, and what it has written so far
     figures/, claims.md         drawn and decided from the tables alone
+    summary.md, summary.tex     the table that a paper would print
     claims.json                 written last: a run that has it is complete
 
 A job's folder is renamed into place when everything in it is on the disk, and every other file is written atomically.
 So whatever is there is whole, and a run that is killed at any moment and started again ends with the same bytes as one
-that was not, `timing.csv` apart.
+that was not; only `timing.csv` and the seconds in the summary differ.
 """
 
 from __future__ import annotations
@@ -227,6 +228,10 @@ class Run:
             for seed in table.unique("seed"):
                 table.where(seed=seed).write(self.folder / f"seed-{seed}" / f"{name}.csv")
         self.plot(results)
+        summary = self.experiment.summary(results)
+        if summary is not None:
+            write_atomically(self.folder / "summary.md", summary.to_markdown())
+            write_atomically(self.folder / "summary.tex", summary.to_latex())
         claims = self.experiment.claims(results)
         write_atomically(self.folder / "claims.md", to_markdown(claims))
         write_claims(self.folder / "claims.json", claims)

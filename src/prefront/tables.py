@@ -107,6 +107,23 @@ class Table:
                 raise ValueError(f"line {number} has {len(line)} cells, the header has {len(header)}")
         return cls({name: _typed([line[i] for line in body]) for i, name in enumerate(header)})
 
+    def to_markdown(self) -> str:
+        """Returns the table in Markdown, with numbers rounded to five digits."""
+        lines = [
+            list(self.columns),
+            ["---:" if column.dtype.kind in "if" else "---" for column in self.columns.values()],
+        ]
+        lines += [[_rounded(value).replace("|", "\\|") for value in row.values()] for row in self.rows()]
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def to_latex(self) -> str:
+        """Returns the table as a LaTeX tabular with rules of the booktabs package, numbers rounded to five digits."""
+        alignment = "".join("r" if column.dtype.kind in "if" else "l" for column in self.columns.values())
+        body = [[_latex(_rounded(value)) for value in row.values()] for row in self.rows()]
+        head, *rest = [" & ".join(line) + r" \\" for line in [[_latex(name) for name in self.columns], *body]]
+        lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", head, r"\midrule", *rest, r"\bottomrule"]
+        return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
     def write(self, path: str | Path) -> None:
         """Writes the table as a CSV file, atomically."""
         write_atomically(path, self.to_csv())
@@ -133,6 +150,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, int | float | str):
         return float.__repr__(value) if isinstance(value, float) else str(value)  # Subclasses print otherwise.
     raise TypeError(f"A cell must be a number, a string, a truth value or None, got {value!r}.")
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) and value == value else _cell(value)
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
 
 
 def _typed(cells: list[str]) -> np.ndarray:

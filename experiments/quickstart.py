@@ -1,0 +1,75 @@
+"""A tour in under three minutes: Pareto fronts discovered on two tasks, checked against the exact ones.
+
+Each part of the tour is a study of its own, in small: its claims, tables and figures are those of that experiment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from prefront.claims import Claim
+from prefront.experiment import Job, Results, Rows
+from prefront.experiments import pareto_discovery
+from prefront.tables import Table
+
+# The studies of the tour, by the name of their settings.
+STUDIES: dict[str, ModuleType] = {"fronts": pareto_discovery}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of each part of the tour.
+
+    Attributes:
+        fronts: Discovery of Pareto fronts by C-MORL.
+    """
+
+    fronts: pareto_discovery.Settings = dataclasses.field(
+        default_factory=lambda: pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"))
+    )
+
+
+_TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
+
+PRESETS = {"smoke": Settings(fronts=_TINY), "paper": Settings()}
+SEEDS = {"smoke": 2, "paper": 3}
+
+
+def parts(settings: Settings) -> list[str]:
+    """Names the parts of all studies, each behind its study's name."""
+    return [f"{name}.{part}" for name, study in STUDIES.items() for part in study.parts(getattr(settings, name))]
+
+
+def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
+    """Does one part of one study."""
+    name, _, part = job.part.partition(".")
+    rows: dict[str, Rows] = STUDIES[name].run(getattr(settings, name), seed, dataclasses.replace(job, part=part))
+    return rows
+
+
+def claims(results: Results) -> list[Claim]:
+    """Gathers the claims of all studies."""
+    return [claim for name, study in STUDIES.items() for claim in study.claims(_of(results, name))]
+
+
+def summary(results: Results) -> Table:
+    """Puts the summaries of all studies below each other."""
+    return Table.concatenate([study.summary(_of(results, name)) for name, study in STUDIES.items()])
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws the figures of all studies."""
+    return [path for name, study in STUDIES.items() for path in study.plot(_of(results, name), folder)]
+
+
+def _of(results: Results, name: str) -> Results:
+    return results.under(name, getattr(results.settings, name))
+
+
+if __name__ == "__main__":
+    from prefront.cli import main
+
+    sys.exit(main(["run", "quickstart", *sys.argv[1:]]))
