@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 EMBEDDING, FILTERS, HIDDEN = 12, 64, 24
-GAIN = 1.5
+GAIN = 2.0
 CHUNK = 2000
 
 

@@ -64,7 +64,7 @@ class TokenWorldSettings:
     pairs: int = 500
     label_noise: float = 0.1
     rationality: float = 3.0
-    unseen_weight: float = 0.3
+    unseen_weight: float = 0.5
     prompts: int = 0
     per_token: bool = False
     calibration_samples: int = 20_000
