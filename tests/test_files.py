@@ -109,3 +109,8 @@ def test_a_killed_writer_never_leaves_a_part(tmp_path):
     writer.kill()
     writer.wait()
     assert path.read_bytes() in contents
+
+
+def test_equal_content_packs_to_equal_bytes_whatever_the_order_of_keys():
+    a = files.pack_arrays({"x": np.ones(2), "y": {"z": np.zeros(3)}})
+    assert a == files.pack_arrays({"y": {"z": np.zeros(3)}, "x": np.ones(2)})

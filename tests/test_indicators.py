@@ -14,6 +14,7 @@ from scipy.special import comb
 
 from prefront import indicators
 from prefront.envs.deep_sea_treasure import CONCAVE_TREASURES, CONVEX_TREASURES
+from prefront.envs.fruit_tree import published_leaves
 
 relaxed = settings(deadline=None, max_examples=60)
 coordinates = st.integers(0, 6).map(float) | st.floats(0, 6, allow_subnormal=False).map(lambda x: round(x, 3))
@@ -86,6 +87,19 @@ def test_hypervolume_of_deep_sea_treasure_fronts(treasures, gamma, reference, ex
     front = treasure_front(treasures, gamma)
     assert indicators.cardinality(front) == 10
     assert indicators.hypervolume(front, reference) == pytest.approx(expected, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "reference", "expected"),
+    [(1.0, 0, 12575.8733), (0.99, 0, 9302.3782), (1.0, -1, 58271.2584), (0.99, -1, 46034.8017)],
+)
+def test_hypervolume_of_the_fruit_tree(gamma, reference, expected):
+    # The fruit is the only reward, after six moves.
+    fruits = published_leaves(6).astype(np.float64) * gamma**5
+    assert indicators.cardinality(fruits) == 64
+    found = indicators.hypervolume(fruits, np.full(6, reference))
+    assert found.exact
+    assert found == pytest.approx(expected, abs=6e-5)
 
 
 @relaxed
@@ -338,7 +352,7 @@ def test_riesz_weights_find_the_lattice_where_one_has_their_number(objectives, d
     assert np.abs(found[:, None] - lattice[None]).sum(2).min(0).max() < 0.01
 
 
-@pytest.mark.parametrize(("objectives", "number"), [(2, 7), (3, 31), (5, 40), (9, 60)])
+@pytest.mark.parametrize(("objectives", "number"), [(2, 7), (3, 31), (5, 20), (9, 24)])
 def test_riesz_weights_are_spread_over_the_simplex(objectives, number):
     found = indicators.riesz_weights(objectives, number, seed=1)
     assert found.shape == (number, objectives)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import operator
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -254,13 +255,14 @@ class Front:
         Returns:
             Mean returns, shape (policies, objectives), float64, in the order of `returns`.
         """
-        if environment is None or isinstance(environment, str):
-            id = environment or self.conditions.environment
-            environment = make_environment(id, **(self.conditions.kwargs if id == self.conditions.environment else {}))
         if len(self) == 0:
             return np.zeros_like(self.returns)
+        named = self.conditions.environment if environment is None else environment
+        if isinstance(named, str):
+            kwargs = self.conditions.kwargs if named == self.conditions.environment else {}
+            named = _make_once(named, json.dumps(kwargs))
         return evaluate(
-            environment,
+            named,
             self.network,
             self.parameters,
             episodes=episodes,
@@ -284,6 +286,12 @@ class Front:
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}
+
+
+@lru_cache(maxsize=8)
+def _make_once(id: str, kwargs: str) -> AnyEnvironment:
+    """Makes an environment, or returns the one made before, for which programs are compiled already."""
+    return make_environment(id, **json.loads(kwargs))
 
 
 def _best(returns: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def dirichlet_weights(objectives: int, number: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(objectives), number)
 
 
-def riesz_weights(objectives: int, number: int, seed: int = 0, iterations: int = 500) -> np.ndarray:
+def riesz_weights(objectives: int, number: int, seed: int = 0, iterations: int = 200) -> np.ndarray:
     """Spreads any number of weights evenly over the simplex, by minimising their Riesz s-energy.
 
     The energy is the sum over pairs of distance ** -s with s = objectives ** 2 (Blank, Deb, Dhebar, Bandaru and Seada,
