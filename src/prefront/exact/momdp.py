@@ -25,6 +25,7 @@ from prefront.exact import transit
 from prefront.exact.components import Components, decompose
 from prefront.exact.linear_support import linear_support
 from prefront.exact.tabulation import TabularMOMDP, tabulate
+from prefront.exact.undiscounted import finite_starts
 from prefront.exact.vector_sets import (
     RELATIVE_TOLERANCE,
     convex_hull_vertices,
@@ -80,10 +81,12 @@ class ParetoSolution:
         front = np.zeros((1, self.momdp.num_objectives))
         for state, chance in zip(self.momdp.initial_states, self.momdp.initial_probabilities, strict=True):
             front = prune(cross_sum(front, chance * self.fronts[int(state)]), self.tolerance)
+        if len(front) == 0:
+            raise NoFiniteFrontError(f"No policy has a finite return at discount {self.gamma}.")
         return in_order(front)
 
 
-def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, max_points: int = 20_000) -> np.ndarray:
+def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, max_points: int = 5_000) -> np.ndarray:
     """Returns the exact Pareto set of deterministic policies from the initial distribution.
 
     Args:
@@ -110,7 +113,7 @@ def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, 
     return solver.solution(decompose(momdp)).initial_front()
 
 
-def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 20_000) -> ParetoSolution:
+def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 5_000) -> ParetoSolution:
     """Computes the Pareto sets of all states that matter.
 
     The strongly connected components of the state graph are solved one after the other, successors first, so that only
@@ -118,14 +121,18 @@ def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 20_000) -> Pareto
     inner moves all have one reward and every way out is worth at least as much as staying for ever, shortest paths
     replace the iteration (`prefront.exact.transit`).
 
-    Otherwise the iteration starts from {0}: after n sweeps it holds the Pareto set of the problem that is cut off after
-    n steps, so its limit counts a policy that never ends by the limit of its n-step returns (0 where it gathers
-    nothing). With gamma < 1 the operator is a contraction in the Hausdorff distance, so the limit is unique; and where
-    a sweep changes nothing, it is exact. With gamma = 1 a sweep that changes nothing shows that the n-step sets are
-    the same for every greater n. That point is reached wherever time costs something, or where nothing can be gained or
-    put off by wandering: a policy that wanders for n steps is then dominated from some n on by one that does not,
-    finitely many deterministic returns are left, and values along random outcomes without end shrink geometrically.
-    Where wandering for ever stays non-dominated at an infinite cost there is no finite answer, and an error says so.
+    Otherwise, with gamma < 1, the iteration starts from {0}: after n sweeps it holds the Pareto sets of the problem
+    that is cut off after n steps. The operator is a contraction in the Hausdorff distance, so the limit is unique, it
+    counts policies that never end by their discounted return, and where a sweep changes nothing it is exact.
+
+    With gamma = 1 only policies of finite return count: those that end with probability 1, or that from some time on
+    gather nothing for ever, which is worth 0 from there (in resource gathering, never going home). The iteration
+    starts from such policies (`prefront.exact.undiscounted`), so that after n sweeps it holds the Pareto sets of all
+    policies which are free for n steps and then follow a starting one. Every element is attained, no set gets worse,
+    and a sweep that changes nothing shows that no more steps of freedom help. That point is reached after finitely
+    many sweeps where time costs something or wandering gains nothing, since then an episode with a cycle more is
+    dominated by one without; along random outcomes that can repeat without end what is left to gain shrinks
+    geometrically. Where a cycle gains without end there is no finite answer, and an error says so.
 
     Args:
         momdp: The problem.
@@ -154,10 +161,10 @@ def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 20_000) -> Pareto
             solver.sweep([int(state) for state in members], _sweeps(solver.gamma, len(members)))
             continue
         solver.passed[int(components.labels[state])] = passage
-        for entry in members[components.entered[members]]:
-            front = passage.front(int(entry), solver.tolerance)
-            solver.check_size(int(entry), front)
-            solver.fronts[int(entry)] = front
+        entries = members[components.entered[members]]
+        for entry, front in zip(entries.tolist(), passage.fronts(entries, solver.tolerance), strict=True):
+            solver.check_size(entry, front)
+            solver.fronts[entry] = front
     return solver.solution(components)
 
 
@@ -183,7 +190,7 @@ def coverage_set(momdp: TabularMOMDP, gamma: float, method: str = "automatic") -
         raise ValueError(f"No method {method!r} for a coverage set. Known: automatic, linear support, pareto.")
     if method != "linear support":
         try:
-            return convex_hull_vertices(pareto_front(momdp, gamma, max_points=20_000 if method == "pareto" else 5_000))
+            return convex_hull_vertices(pareto_front(momdp, gamma))
         except NoFiniteFrontError:
             if method == "pareto":
                 raise
@@ -232,8 +239,10 @@ class _Solver:
 
     def sweep(self, states: list[int], limit: int, exactly: bool = False) -> None:
         """Iterates over some states until nothing changes, or for `limit` steps where that is what was asked for."""
-        nothing = np.zeros((1, self.momdp.num_objectives))
-        self.fronts.update(dict.fromkeys(states, nothing))
+        if exactly or self.gamma < 1.0:
+            self.fronts.update(dict.fromkeys(states, np.zeros((1, self.momdp.num_objectives))))
+        else:
+            self.fronts.update(finite_starts(self.momdp, np.array(states), self.fronts))
         converged = self.tolerance * (CONVERGED / RELATIVE_TOLERANCE)
         inside = set(states)
         leads_to: dict[int, set[int]] = {state: set() for state in states}
@@ -252,7 +261,7 @@ class _Solver:
         if not exactly:
             raise NoFiniteFrontError(
                 f"The Pareto sets of {len(states)} connected states still change after {limit:,} sweeps at discount "
-                f"{self.gamma}: a policy that never ends is not dominated. Give a horizon or a smaller discount."
+                f"{self.gamma}: some policy gains by never ending. Give a horizon or a smaller discount."
             )
 
 
