@@ -255,6 +255,18 @@ def test_a_damaged_config_is_named(walk):
         Run.load(walk / "runs" / "bad")
 
 
+def test_a_run_of_another_version_is_said(walk):
+    run = Run.open(walk / "old", Config("random_walk.py", "smoke", settings(), 2))
+    with run.lock():
+        run.prepare()
+    (walk / "random_walk.py").write_text(WALK.replace("steps: int = 25", "steps: int = 25\n    stride: float = 1.0"))
+    with pytest.raises(RunError, match="differ in .'stride'"):
+        Run.load(walk / "old")
+    (walk / "random_walk.py").unlink()
+    with pytest.raises(RunError, match=r"No experiment file 'random_walk\.py'"):
+        Run.load(walk / "old")
+
+
 def settings():
     from prefront.experiment import settings_to_dict
 

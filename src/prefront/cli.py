@@ -170,6 +170,7 @@ def _run(spec: str, words: list[str]) -> int:
         experiment = load_experiment(spec)
         options, settings = _parse(experiment, words)
         defaults = experiment.preset(options.preset)
+        experiment.parts(settings)  # Checks them before there is a folder.
         config = Config(
             experiment=spec,
             preset=options.preset,

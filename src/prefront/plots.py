@@ -109,7 +109,8 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     }
     for suffix, options in formats.items():
         content = io.BytesIO()
-        figure.savefig(content, format=suffix, **options)
+        with style():
+            figure.savefig(content, format=suffix, **options)
         paths.append(Path(folder) / f"{name}.{suffix}")
         write_atomically(paths[-1], content.getvalue())
     return paths

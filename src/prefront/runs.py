@@ -119,10 +119,13 @@ class Run:
         """Opens a run folder that is there.
 
         Raises:
-            RunError: There is none.
+            RunError: There is none, or its experiment cannot be found or has other settings by now.
         """
         config = read_config(folder)
-        return cls(Path(folder), config, load_experiment(config.experiment))
+        try:
+            return cls(Path(folder), config, load_experiment(config.experiment))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{folder} does not fit this version of its experiment: {error.args[0]}") from error
 
     @property
     def complete(self) -> bool:
