@@ -249,7 +249,8 @@ def trend_test(
     level_ranks = _standardised(stats.rankdata(given))
 
     def mean_correlation(*runs: np.ndarray, axis: int = -1) -> Any:
-        return np.mean([(run * level_ranks).sum(axis=axis) for run in runs], axis=0)
+        # Rounded, so that relabellings that tie with the observation count as ties.
+        return np.round(np.mean([(run * level_ranks).sum(axis=axis) for run in runs], axis=0), 12)
 
     found = stats.permutation_test(
         tuple(ranks),
