@@ -74,7 +74,8 @@ class BreakableBottles(FiniteEnvironment):
     and clears the floor. A limit of 33 covers whatever 100 steps can do.
 
     ## Exact Answer
-    Set-valued dynamic programming.
+    The coverage set, by optimistic linear support. The Pareto set of deterministic policies is not finite: because
+    bottles fall at random, a policy may choose among ever rarer contingencies, each at its own small price.
 
     ## Version History
     v0: transitions equal MO-Gymnasium 1.3.2's `breakable-bottles-v0`. Known differences: `bottles_dropped` tells
@@ -86,6 +87,7 @@ class BreakableBottles(FiniteEnvironment):
     objective_names = ("time", "bottles", "impact")
     discount = 0.99
     max_episode_steps = 100
+    front_kind = "unknown"
 
     def __init__(
         self,
@@ -180,6 +182,20 @@ class BreakableBottles(FiniteEnvironment):
     def terminal(self, state: State, rng: jax.Array, params: Any = None) -> jax.Array:
         """Returns whether two bottles are delivered."""
         return state.delivered == WANTED
+
+    def pareto_front(self, gamma: float | None = None) -> np.ndarray:
+        """Refuses, since the Pareto set is not finite.
+
+        Raises:
+            NotImplementedError: Always; `coverage_set` is finite and exact.
+        """
+        raise NotImplementedError("BreakableBottles has no finite Pareto front; its coverage_set is finite and exact.")
+
+    def coverage_set(self, gamma: float | None = None) -> np.ndarray:
+        """Returns the exact convex coverage set, see `prefront.exact.momdp.coverage_set`."""
+        from prefront.exact.momdp import coverage_set, tabulate
+
+        return self._cached("coverage_set", gamma, lambda rate: coverage_set(tabulate(self), rate, "linear support"))
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws the corridor from source to goal, how many bottles lie where, and the carrier with its own."""

@@ -50,6 +50,22 @@ def test_states_are_finite(arguments):
     assert len(table.terminal) <= 5 * 3 * 3 * tiles**3
 
 
+def test_bringing_one_bottle_at_a_time_is_the_safe_end_of_the_coverage_set():
+    points = prefront.make("BreakableBottles-v0").coverage_set(0.99)
+    there_and_back = 9  # four moves there, one to pick up, four back; the second bottle takes as long again
+    time = -(1 - 0.99 ** (2 * there_and_back)) / 0.01
+    bottles = 25 * (0.99 ** (there_and_back - 1) + 0.99 ** (2 * there_and_back - 1))
+    assert np.isclose(points, [time, bottles, 0.0], atol=1e-6).all(axis=1).any()
+
+
+def test_counting_further_changes_no_answer():
+    few, more = (
+        prefront.make("BreakableBottles-v0", unbreakable_bottles=True, counter_limit=limit).coverage_set(0.99)
+        for limit in (2, 3)
+    )
+    np.testing.assert_allclose(few, more, atol=1e-6)
+
+
 def test_bad_arguments_are_named():
     for wrong in ({"size": 2}, {"prob_drop": 1.5}, {"time_penalty": 1}, {"bottle_reward": 0}, {"counter_limit": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must .*got {next(iter(wrong.values()))}"):
