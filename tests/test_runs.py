@@ -260,7 +260,7 @@ def test_a_run_of_another_version_is_said(walk):
     with run.lock():
         run.prepare()
     (walk / "random_walk.py").write_text(WALK.replace("steps: int = 25", "steps: int = 25\n    stride: float = 1.0"))
-    with pytest.raises(RunError, match="differ in .'stride'"):
+    with pytest.raises(RunError, match=r"differ in .'stride'"):
         Run.load(walk / "old")
     (walk / "random_walk.py").unlink()
     with pytest.raises(RunError, match=r"No experiment file 'random_walk\.py'"):
