@@ -17,6 +17,7 @@ estimator, the mean lambda-return of the stochastic policy at the start of episo
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +27,14 @@ import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for
 from prefront.environment import Environment
-from prefront.evaluation import make_environment
+from prefront.files import load_arrays, save_arrays
 from prefront.front import Conditions, Front
-from prefront.learning.archive import Archive
+from prefront.learning.archive import Archive, stacked, unstacked
+from prefront.learning.host_training import HostTrainer
 from prefront.learning.learner import ActorCritic, Goal
-from prefront.learning.population import CompiledTrainer, Order, Population
+from prefront.learning.policy_tables import transition_table
+from prefront.learning.population import CompiledTrainer, Order
+from prefront.learning.tasks import Task
 from prefront.weights import dirichlet_weights, riesz_weights
 
 __all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "train"]
@@ -97,7 +101,7 @@ def train(
     Returns:
         The front and how it was found.
     """
-    discovery = _Discovery(environment, config, seed)
+    discovery = _Discovery(Task.of(environment, config.discount, config.reference_point), config, seed)
     discovery.run(progress, checkpoint)
     return discovery.result()
 
@@ -113,25 +117,19 @@ class _Phase(NamedTuple):
 class _Discovery:
     """The run of C-MORL: an archive, a population, and what it is trained for at present."""
 
-    def __init__(self, environment: Environment | str, config: CMORLConfig, seed: int) -> None:
-        if isinstance(environment, str):
-            environment = make_environment(environment)
-        self.config, self.seed, self.environment = config, seed, environment
-        self.objectives = environment.reward_dim
+    def __init__(self, task: Task, config: CMORLConfig, seed: int) -> None:
+        self.task, self.config, self.seed = task, config, seed
         self.network = ActorCritic.build(
             config.learner,
-            environment.observation_space,
-            environment.action_space,
-            self.objectives,
-            environment.discount,
+            task.observation_space,
+            task.action_space,
+            task.objectives,
+            task.discount,
             constraint="lagrangian" if config.extension == "lagrangian" else "ipo",
             sharpness=config.barrier_sharpness,
             multiplier_rate=config.multiplier_rate,
         )
-        self.trainer = CompiledTrainer(
-            environment, self.network, config.population, config.evaluation_episodes, environment.discount, seed,
-            config.devices,
-        )  # fmt: skip
+        self.trainer = _trainer(task, self.network, config, seed)
         steps = self.trainer.steps_per_update * config.updates_per_evaluation
         self.evaluations = max(1, config.total_steps // steps)
         # One evaluation more per extension: the first measures the policies from which it starts.
@@ -140,16 +138,19 @@ class _Discovery:
         extensions = int(self.evaluations * (1.0 - share)) // self.extension
         self.initialisation = self.evaluations - extensions * self.extension
 
-        self.archive = Archive(self.objectives, config.archive_capacity)
-        self.phase = _Phase(1, 0, self._goal(np.zeros((config.population, self.objectives))))
+        self.archive = Archive(task.objectives, config.archive_capacity)
+        self.phase = _Phase(1, 0, self._goal(np.zeros((config.population, task.objectives))))
         self.within = 0  # evaluations of this phase that are done
-        self.population: Population | None = None
+        self.population = self.trainer.fresh(0)
         self.queue: list[tuple[dict[str, Any], int]] = []  # selected policies, with the objective to extend them in
         self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
         self.steps = self.evaluation_steps = 0
 
     def run(self, progress: Callable[[Progress], None] | None, checkpoint: Path | None) -> None:
         """Trains until the budget is spent."""
+        state = None if checkpoint is None else Path(checkpoint) / "state.safetensors"
+        if state is not None and state.exists():
+            self._restore(*load_arrays(state))
         while (done := len(self.history["stage"])) < self.evaluations:
             if self.within == self.phase.evaluations:
                 self.within = 0
@@ -158,6 +159,10 @@ class _Discovery:
                 else:
                     self._extend()
             self._advance()
+            if (done + 1) % self.config.checkpoint_evaluations == 0:
+                self.population = self.trainer.begin_episodes(self.population)
+                if state is not None:
+                    save_arrays(state, *self._state())
             if progress is not None:
                 progress(self._progress())
 
@@ -168,21 +173,21 @@ class _Discovery:
         restarts = self.config.restarts
         ends = [self.initialisation * (i + 1) // restarts for i in range(restarts)]
         length = next(end for end in ends if end > done) - done
-        self.population = self.trainer.fresh(0 if self.population is None else int(self.population.iteration))
+        self.population = self.trainer.fresh(int(self.population.iteration))
         self.phase = _Phase(1, length, self._goal(weights))
 
     def _extend(self) -> None:
         """Policy selection and Pareto extension: from each selected policy, one learner per objective (section 4.2)."""
         size = self.config.population
         if not self.queue:
-            number = self.config.selected or max(1, size // self.objectives)
+            number = self.config.selected or max(1, size // self.task.objectives)
             chosen = self.archive.select(number)
-            self.queue = [(self.archive.entries[i], one) for i in chosen for one in range(self.objectives)]
+            self.queue = [(self.archive.entries[i], one) for i in chosen for one in range(self.task.objectives)]
         pairs, self.queue = self.queue[:size], self.queue[size:]
         pairs = [pairs[i % len(pairs)] for i in range(size)]
-        policies = jax.tree.map(lambda *leaves: np.stack(leaves), *(policy for policy, _ in pairs))
+        policies = stacked([policy for policy, _ in pairs])
         self.population = self.trainer.resumed(self.population, policies)
-        maximised = np.eye(self.objectives, dtype=bool)[[objective for _, objective in pairs]]
+        maximised = np.eye(self.task.objectives, dtype=bool)[[objective for _, objective in pairs]]
         self.phase = _Phase(2, self.extension, self._goal(maximised.astype(float)))
 
     def _constrain(self) -> None:
@@ -217,7 +222,7 @@ class _Discovery:
         row = {
             "environment_steps": self.steps,
             "evaluation_steps": self.evaluation_steps,
-            "hypervolume": self.archive.hypervolume(self.environment.reference_point),
+            "hypervolume": self.archive.hypervolume(self.task.reference_point),
             "cardinality": len(self.archive),
             "stage": self.phase.stage,
             "violations": self._violations(),
@@ -237,7 +242,7 @@ class _Discovery:
         return Progress(self.steps, total, self.history["hypervolume"][-1], len(self.archive))
 
     def _weights(self, rng: np.random.Generator) -> np.ndarray:
-        number, objectives = self.config.population, self.objectives
+        number, objectives = self.config.population, self.task.objectives
         if self.config.weights == "corners":
             return np.eye(objectives)[np.arange(number) % objectives]
         if self.config.weights == "random":
@@ -252,17 +257,52 @@ class _Discovery:
         """Returns the generator of what is drawn on the host at this point of the run."""
         return np.random.default_rng((self.seed, len(self.history["stage"])))
 
+    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns all that the run goes on from: arrays, and facts that say whose they are."""
+        leaves = jax.tree.leaves(self.population)
+        arrays: dict[str, Any] = {
+            "population": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)},
+            "goal": self.phase.goal._asdict(),
+            "archive": {"returns": self.archive.returns, "entries": stacked(self.archive.entries)},
+            "history": {name: np.array(values, np.float64) for name, values in self.history.items()},
+        }
+        if self.queue:
+            policies, objectives = zip(*self.queue, strict=True)
+            arrays["queue"] = {"policies": stacked(policies), "objectives": np.array(objectives)}
+        facts = {
+            "owner": self._owner(),
+            "phase": [self.phase.stage, self.phase.evaluations, self.within],
+            "steps": [self.steps, self.evaluation_steps],
+        }
+        return arrays, facts
+
+    def _restore(self, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
+        if facts["owner"] != self._owner():
+            raise ValueError(f"The checkpoint belongs to another run: {facts['owner']}, not {self._owner()}.")
+        leaves = [arrays["population"][name] for name in sorted(arrays["population"])]
+        self.population = jax.tree.unflatten(jax.tree.structure(self.population), leaves)
+        stage, evaluations, self.within = facts["phase"]
+        self.phase = _Phase(stage, evaluations, Goal(**arrays["goal"]))
+        self.archive.returns = arrays["archive"]["returns"]
+        self.archive.entries = unstacked(arrays["archive"]["entries"], len(self.archive.returns))
+        if "queue" in arrays:
+            objectives = arrays["queue"]["objectives"].tolist()
+            self.queue = list(zip(unstacked(arrays["queue"]["policies"], len(objectives)), objectives, strict=True))
+        self.history = {name: arrays["history"][name].tolist() for name in HISTORY}
+        self.steps, self.evaluation_steps = facts["steps"]
+        self.population = self.trainer.continued(self.population)
+
+    def _owner(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self.config)
+        return json.loads(json.dumps({"environment": self.task.id, "seed": self.seed, "config": settings}))
+
     def result(self) -> CMORLResult:
         """Policy assignment is the front's: `Front.select` (section 4.3)."""
-        environment = self.environment
+        task = self.task
         conditions = Conditions(
-            environment.id or type(environment).__name__,
-            environment.discount,
-            tuple(environment.reference_point),
-            tuple(environment.objective_names),
-            kwargs=environment.kwargs,
+            task.id, task.discount, tuple(task.reference_point), task.objective_names, kwargs=task.kwargs
         )
-        policies = self.archive.stacked(np.arange(len(self.archive)))["policy"]
+        policies = stacked(self.archive.entries)["policy"]
         front = Front.of(
             self.network.policy,
             policies,
@@ -274,3 +314,14 @@ class _Discovery:
         )
         history = {name: np.array(values) for name, values in self.history.items()}
         return CMORLResult(front, history, self.steps, self.evaluation_steps)
+
+
+def _trainer(task: Task, network: ActorCritic, config: CMORLConfig, seed: int) -> CompiledTrainer | HostTrainer:
+    """Our environments are stepped inside the compiled program, all others on the host."""
+    shared = (network, config.population, config.evaluation_episodes, task.discount, seed)
+    if task.environment is None:
+        if config.evaluation == "exact" or config.devices > 1:
+            raise ValueError(f"{task.id} is stepped on the host: evaluate by episodes, with devices=1.")
+        return HostTrainer(task.id, task.kwargs, *shared)
+    table = transition_table(task.environment, network.policy) if config.evaluation == "exact" else None
+    return CompiledTrainer(task.environment, *shared, config.devices, table)

@@ -37,6 +37,10 @@ class CMORLConfig:
         multiplier_rate: Step size of the Lagrangian's multipliers.
         trust_region: Largest Kullback-Leibler divergence of one "cpo" step, in nats.
         archive_capacity: Most policies in the archive; the most crowded are dropped. None keeps all.
+        discount: Evaluation discount; None takes the environment's own.
+        reference_point: Reference point of the hypervolume; None takes the environment's own.
+        checkpoint_evaluations: Evaluations between two saved states. Environments that the host steps begin new
+            episodes then, whether a state is saved or not, since their own state cannot be stored.
         devices: Devices over which the population is spread.
     """
 
@@ -59,11 +63,14 @@ class CMORLConfig:
     multiplier_rate: float = 0.5
     trust_region: float = 0.01
     archive_capacity: int | None = 200
+    discount: float | None = None
+    reference_point: tuple[float, ...] | None = None
+    checkpoint_evaluations: int = 10
     devices: int = 1
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "population", "restarts", "updates_per_evaluation", "evaluation_episodes",
-                     "extension_updates", "devices"):  # fmt: skip
+                     "extension_updates", "checkpoint_evaluations", "devices"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("stage_one_share", "beta", "linear_decay"):

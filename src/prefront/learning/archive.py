@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -71,14 +71,21 @@ class Archive:
         """Returns the hypervolume of the entries that beat the reference point."""
         return float(hypervolume(self.returns[beats_reference(self.returns, reference_point)], reference_point))
 
-    def stacked(self, indices: np.ndarray) -> dict[str, Any]:
-        """Returns stored entries, stacked along a new first axis; an index may repeat."""
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *(self.entries[i] for i in indices))
-
     def _thinned(self, points: np.ndarray, kept: np.ndarray) -> np.ndarray:
         while self.capacity is not None and len(kept) > self.capacity:
             kept = np.delete(kept, np.argmin(crowding_distance(points[kept])))
         return kept
+
+
+def stacked(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks nested dicts of arrays along a new first axis."""
+    together: dict[str, Any] = jax.tree.map(lambda *leaves: np.stack(leaves), *entries)
+    return together
+
+
+def unstacked(together: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """Undoes `stacked`."""
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], together) for i in range(number)]
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:

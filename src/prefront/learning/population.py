@@ -13,7 +13,9 @@ import numpy as np
 from prefront.environment import Environment
 from prefront.learning import rollouts
 from prefront.learning.learner import ActorCritic, Goal, Learner
+from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import Moments, no_moments, update_moments
+from prefront.learning.policy_tables import TransitionTable, exact_returns
 from prefront.learning.rollouts import Outcome, Trajectory
 
 
@@ -118,6 +120,7 @@ class CompiledTrainer:
         discount: Discount of evaluations.
         seed: Seed of all random numbers.
         devices: Devices over which the population is spread; `number` must be a multiple of it.
+        table: Evaluates policies exactly by this table, without any episode.
     """
 
     def __init__(
@@ -129,8 +132,9 @@ class CompiledTrainer:
         discount: float,
         seed: int,
         devices: int = 1,
+        table: TransitionTable | None = None,
     ) -> None:
-        self.environment, self.network, self.number = environment, network, number
+        self.environment, self.network, self.number, self.table = environment, network, number, table
         self.episodes, self.discount, self.seed = episodes, discount, np.uint32(seed % 2**32)
         self.devices = devices
         self._start = jit(self._started)
@@ -153,6 +157,14 @@ class CompiledTrainer:
             learners: "policy", "critic" and "scale" of each learner, stacked along the first axis.
         """
         return self._spread(self._start(population.iteration, learners, population))
+
+    def continued(self, population: Population) -> Population:
+        """Returns a stored population in the form in which it was trained."""
+        return self._spread(population)
+
+    def begin_episodes(self, population: Population) -> Population:
+        """Returns the population as it is: its copies of the environment are stored with it."""
+        return population
 
     def advance(self, population: Population, order: Order) -> tuple[Population, Outcome]:
         """Updates a population several times and evaluates its deterministic policies.
@@ -177,12 +189,15 @@ class CompiledTrainer:
         population = jax.lax.fori_loop(0, order.updates, lambda _, one: self._updated(one, order), population)
         keys = learner_keys(self.seed, population.iteration, self.number)
         policies = population.learners.policy
-        outcome = jax.vmap(
-            lambda policy, key: rollouts.evaluate(
-                self.environment, self.network.policy, policy, key, self.episodes, self.discount
-            )
-        )(policies, keys)
+        outcome = jax.vmap(self._evaluated)(policies, keys)
         return population._replace(iteration=population.iteration + 1), outcome
+
+    def _evaluated(self, parameters: Parameters, key: jax.Array) -> Outcome:
+        environment, policy = self.environment, self.network.policy
+        if self.table is None:
+            return rollouts.evaluate(environment, policy, parameters, key, self.episodes, self.discount)
+        horizon = environment.max_episode_steps
+        return Outcome(exact_returns(self.table, policy, parameters, self.discount, horizon), jnp.int32(0))
 
     def _updated(self, population: Population, order: Order) -> Population:
         config = self.network.config
