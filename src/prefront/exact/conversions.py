@@ -28,8 +28,8 @@ def from_gymnasium(
 ) -> GymnasiumTable:
     """Turns a Gymnasium environment with a transition table `P` into an MDP whose reward is linear in features.
 
-    FrozenLake, Taxi and CliffWalking have such a table: `P[state][action]` lists (probability, next state, reward, done). The
-    environment's states keep their numbers; one terminal state is added behind them, which every `done` leads to.
+    FrozenLake, Taxi and CliffWalking have such a table: `P[state][action]` lists (probability, next state, reward,
+    done). Its states keep their numbers; one terminal state is added behind them, which every `done` leads to.
 
     Args:
         env: The environment, or a wrapper of it.

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import expit
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,8 +120,7 @@ class Choice:
             prefer = (difference > 0).astype(np.float64)
         else:
             tie = np.zeros(len(difference), bool)
-            # The logistic function by tanh, which cannot overflow.
-            prefer = 0.5 * (1 + np.tanh(0.5 * self.rationality * difference / scale))
+            prefer = expit(self.rationality * difference / scale)
         if self.equal_within is not None:
             tie |= np.abs(difference) <= self.equal_within * scale
         prefer = (1 - self.mistakes) * prefer + self.mistakes * (1 - prefer)

@@ -1,8 +1,8 @@
 """Human preferences between segments of the delivery task, as published.
 
 The data come with "Influencing humans to conform to preference models for RLHF" (Hatgis-Kessell et al., 2025, arXiv
-2501.06416): for each condition three NumPy files, `NAME_X.npy`, `NAME_Y.npy` and `NAME_segment_pairs.npy`. They carry no
-licence and are not part of this package.
+2501.06416): for each condition three NumPy files, `NAME_X.npy`, `NAME_Y.npy` and `NAME_segment_pairs.npy`. They
+carry no licence and are not part of this package.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which pairs to ask about next: pure functions from the predictions of an ensemble to the pairs chosen.
 
-A selector takes `(probabilities, number, rng)`: probabilities that the first segment is preferred, one row per member of
-an ensemble or posterior sample, shape (M, n); how many of the n candidate pairs to choose; and a random generator, by
+A selector takes `(probabilities, number, rng)`: probabilities that the first segment is preferred, one row per member
+of an ensemble or posterior sample, shape (M, n); how many of the n candidate pairs to choose; a random generator, by
 which ties are broken. It returns the indices of the chosen pairs, best first. Any function of this form is a selector.
 """
 

@@ -16,8 +16,8 @@ from prefront.exact.mdp import TabularMDP, random_policy
 class Segments:
     """n segments of up to T transitions; a pytree, so that models can pass it through `jax.jit`.
 
-    Transitions from `lengths` on are padding and mean nothing. A segment that reaches a terminal state either ends there
-    and is shorter than others, or goes on there without features until its full length, as `absorbing` says.
+    Transitions from `lengths` on are padding and mean nothing. A segment that reaches a terminal state either ends
+    there and is shorter than others, or goes on there without features until its full length, as `absorbing` says.
 
     Attributes:
         states: State numbers of a table, shape (n, T + 1), or observations, shape (n, T + 1, ...).

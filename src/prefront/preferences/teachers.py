@@ -31,8 +31,8 @@ class Teacher:
     * `partial_return`: sum_t delta^t r_t.
     * `deterministic_regret`: -(V*(s_0) - sum_t delta^t r_t - delta^T V*(s_T)), minus the regret.
     * `general_regret`: -sum_t delta^t (V*(s_t) - Q*(s_t, a_t)), minus the regret.
-    * `optimal_advantage`: sum_t delta^t A*(s_t, a_t), which is minus the general regret: the same teacher by the name of
-      what "Learning optimal advantage from preferences and mistaking it for reward" (2024) learns from it.
+    * `optimal_advantage`: sum_t delta^t A*(s_t, a_t), which is minus the general regret: the same teacher by the
+      name of what "Learning optimal advantage from preferences and mistaking it for reward" (2024) learns from it.
 
     The two regrets are equal on deterministic transitions when delta = gamma. With delta = 1, as in the paper's
     experiments, they differ by (1 - gamma) times the values along the segment.

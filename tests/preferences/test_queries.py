@@ -1,0 +1,65 @@
+"""Query selection against closed forms."""
+
+import numpy as np
+import pytest
+
+from prefront.preferences.queries import SELECTORS, draw_pairs, entropy
+
+# Two members: both sure and agreed, both unsure, sure and opposed, slightly apart.
+ENSEMBLE = np.array([[1.0, 0.5, 1.0, 0.6], [1.0, 0.5, 0.0, 0.4]])
+
+
+def test_disagreement_and_information_gain_choose_what_members_dispute():
+    rng = np.random.default_rng(0)
+    for name in ("disagreement", "information_gain"):
+        assert list(SELECTORS[name](ENSEMBLE, 2, rng)) == [2, 3]
+
+
+def test_information_gain_tells_noise_from_doubt():
+    """Equal variances, but only one member's doubt can be resolved."""
+    ensemble = np.array([[0.5, 0.9], [0.5, 0.1], [0.9, 0.5], [0.1, 0.5]])[:, [0, 1]]
+    gain = entropy(ensemble.mean(0)) - entropy(ensemble).mean(0)
+    by_hand = 1 - (1 + 1 + 2 * -(0.9 * np.log2(0.9) + 0.1 * np.log2(0.1))) / 4
+    assert np.allclose(gain, by_hand)
+    sharper = np.array([[0.7, 1.0], [0.3, 0.6]])
+    assert list(SELECTORS["disagreement"](sharper, 2, np.random.default_rng(1))) in ([0, 1], [1, 0])
+    assert list(SELECTORS["information_gain"](sharper, 1, np.random.default_rng(1))) == [1]
+
+
+def test_entropy_in_bits():
+    assert np.allclose(entropy(np.array([0.0, 0.5, 1.0, 0.25])), [0, 1, 0, 2 - 0.75 * np.log2(3)])
+
+
+def test_uniform_chooses_everything_equally_often_without_repetition():
+    rng = np.random.default_rng(0)
+    chosen = np.array([SELECTORS["uniform"](np.zeros((1, 5)), 2, rng) for _ in range(5000)])
+    assert (chosen[:, 0] != chosen[:, 1]).all()
+    counts = np.bincount(chosen.ravel())
+    assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000 * 0.6)
+
+
+@pytest.mark.parametrize("name", ["disagreement", "information_gain"])
+def test_ties_are_broken_at_random(name):
+    rng = np.random.default_rng(0)
+    firsts = {int(SELECTORS[name](np.full((3, 6), 0.5), 1, rng)[0]) for _ in range(100)}
+    assert firsts == set(range(6))
+
+
+def test_pairs_are_of_different_segments():
+    pairs = draw_pairs(3, 6000, np.random.default_rng(0))
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    counts = np.bincount(pairs[:, 0] * 3 + pairs[:, 1], minlength=9)[[1, 2, 3, 5, 6, 7]]
+    assert np.abs(counts - 1000).max() < 5 * np.sqrt(1000)
+    with pytest.raises(ValueError, match="got 1"):
+        draw_pairs(1, 3, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+def test_bad_input_is_named(name):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"member 0, pair 2: .* got 1.5"):
+        SELECTORS[name](np.array([[0.1, 0.2, 1.5]]), 1, rng)
+    with pytest.raises(ValueError, match="number must lie in 1 to 4, got 9"):
+        SELECTORS[name](ENSEMBLE, 9, rng)
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        SELECTORS[name](np.zeros(4), 1, rng)
