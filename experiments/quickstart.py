@@ -34,8 +34,8 @@ class Settings:
 
 _TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
 
-PRESETS = {"smoke": Settings(fronts=_TINY), "paper": Settings()}
-SEEDS = {"smoke": 2, "paper": 3}
+PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY), "paper": Settings()}
+SEEDS = {"tour": 3, "smoke": 2, "paper": 10}
 
 
 def parts(settings: Settings) -> list[str]:

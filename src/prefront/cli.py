@@ -33,7 +33,7 @@ class RunOptions:
     """Options of every experiment.
 
     Attributes:
-        preset: The settings to start from; those below override it.
+        preset: The settings to start from; those below override it. The experiment's first preset by default.
         seeds: Number of seeds, 0 to N - 1; the preset's own number by default. More seeds can be added to a run later.
         device: What to compute on; gpu needs `pip install "prefront[cuda]"`.
         jobs: Worker processes, one core each; 0 works in this process, for debuggers.
@@ -42,7 +42,7 @@ class RunOptions:
         time_limit: Seconds that one attempt at one job may take; the job is begun once more, then given up.
     """
 
-    preset: str = "smoke"
+    preset: str | None = None
     seeds: int | None = None
     device: Literal["cpu", "gpu"] = "cpu"
     jobs: int = 1
@@ -169,13 +169,14 @@ def _run(spec: str, words: list[str]) -> int:
     try:
         experiment = load_experiment(spec)
         options, settings = _parse(experiment, words)
-        defaults = experiment.preset(options.preset)
+        preset = options.preset or experiment.default_preset
+        defaults = experiment.preset(preset)
         experiment.parts(settings)  # Checks them before there is a folder.
         config = Config(
             experiment=spec,
-            preset=options.preset,
+            preset=preset,
             settings=settings_to_dict(settings),
-            seeds=experiment.seeds(options.preset) if options.seeds is None else options.seeds,
+            seeds=experiment.seeds(preset) if options.seeds is None else options.seeds,
             device=options.device,
         )
         if options.jobs < 0:
@@ -186,7 +187,7 @@ def _run(spec: str, words: list[str]) -> int:
         raise UsageError(error.args[0]) from error
     if options.device == "gpu" and not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
         raise UsageError('--device gpu needs JAX for NVIDIA GPUs: pip install "prefront[cuda]"')
-    name = options.name or _default_name(experiment, options.preset, config.settings, settings == defaults)
+    name = options.name or _default_name(experiment, preset, config.settings, settings == defaults)
     return execute(Run.open(options.out / name, config), options.jobs, options.time_limit)
 
 
@@ -244,7 +245,7 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
 def _parse(experiment: Experiment, words: list[str]) -> tuple[RunOptions, Any]:
     # The preset gives the defaults of the other options, so it is read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default=RunOptions.preset)
+    first.add_argument("--preset", default=experiment.default_preset)
     preset = first.parse_known_args(words)[0].preset
     settings = experiment.preset(preset)
     both = dataclasses.make_dataclass(

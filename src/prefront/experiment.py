@@ -5,7 +5,7 @@ A module is an experiment when it has
 - a docstring, whose first line says what is studied;
 - `Settings`, a frozen dataclass of numbers, strings, truth values, tuples of them, and further such dataclasses; its
   `Attributes:` docstring section becomes the help of the command's options;
-- `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper";
+- `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper"; the first is the default;
 - `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
   `job.part` alone;
 - `claims(results)`, which returns a list of `Claim`, and `plot(results, folder)`, which writes figures into the folder
@@ -134,6 +134,11 @@ class Experiment:
         """Settings by preset name."""
         presets: dict[str, Any] = self.module.PRESETS
         return presets
+
+    @property
+    def default_preset(self) -> str:
+        """The name of the first preset."""
+        return next(iter(self.presets))
 
     def preset(self, name: str) -> Any:
         """Returns the settings of a preset.

@@ -1,0 +1,132 @@
+"""The study of fronts: what it stores is consistent, and its claims follow from the tables by known statistics."""
+
+import math
+
+import numpy as np
+import pytest
+
+from prefront import make
+from prefront.experiment import Job, Results
+from prefront.experiments import pareto_discovery as study
+from prefront.front import Front
+from prefront.indicators import hypervolume
+from prefront.scores import Truth, utility_lattice
+from prefront.tables import Table
+
+SMALL = study.Settings(environments=("DeepSeaTreasure",), budget=0.001, test_episodes=1)
+
+
+def results(ours, theirs, name="DeepSeaTreasure", found=10, kind="exact", true=800.0):
+    """Tables of seeds with the given hypervolumes."""
+    common = {"environment": name, "id": name, "gamma": 0.99, "reference_point": "0 -50", "policies": "deterministic"}
+    common |= {"environment_steps": 1000, "evaluation_steps": 10, "front_kind": kind, "true_points": 10}
+    rows = [
+        {"seed": seed, "part": "", **common, "method": method, "hypervolume": volume, "share": volume / true}
+        | {"points_found": found if method == "C-MORL" else 5}
+        for method, volumes in (("C-MORL", ours), ("linear", theirs))
+        for seed, volume in enumerate(volumes)
+    ]
+    return Results(study.Settings(environments=(name,)), {"metrics": Table.from_rows(rows)})
+
+
+def test_claims_follow_from_paired_seeds():
+    whole, more = study.claims(results([800, 799, 800, 798, 800], [400, 402, 401, 400, 397]))
+    assert whole.verdict == "holds"
+    assert whole.measured == 1.0
+    assert "5 of 5 seeds found all 10 points" in whole.test
+    assert more.verdict == "holds"
+    assert more.p_value == pytest.approx(1 / 2**5)
+    assert more.measured == pytest.approx(100 * (799.4 - 400) / 400)
+    assert more.interval[0] <= more.measured <= more.interval[1]
+    for fact in ("discount 0.99", "(0, -50)", "1,000 training", "deterministic"):
+        assert fact in more.conditions
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        ([400] * 5, [400] * 5, "fails"),  # Equal is not more.
+        ([390, 391, 392, 393, 394], [400] * 5, "fails"),
+        ([410, 390, 400, 405, 396], [400] * 5, "undecided"),
+        ([800] * 3, [400] * 3, "undecided"),  # Three seeds cannot reject at 5 %.
+    ],
+)
+def test_claims_that_do_not_hold_say_so(ours, theirs, verdict):
+    whole, more = study.claims(results(ours, theirs, found=9))
+    assert more.verdict == verdict
+    assert whole.verdict == "fails"
+    assert whole.measured == pytest.approx(0.9)
+
+
+def test_without_an_exact_front_nothing_is_called_whole():
+    (more,) = study.claims(results([2, 3, 4, 5, 6], [1] * 5, kind="unknown", true=math.nan))
+    assert "more hypervolume" in more.sentence
+    best, _ = study.claims(results([810, 811, 812], [1] * 3, kind="best known"))
+    assert "best known" in best.sentence
+    assert best.verdict == "holds"
+    best, _ = study.claims(results([790, 811, 812], [1] * 3, kind="best known"))
+    assert best.verdict == "fails"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jobs")
+    heard = []
+    jobs = {
+        part: Job(part, folder / part, folder / part / "checkpoint", lambda *at, **figures: heard.append((at, figures)))
+        for part in study.parts(SMALL)
+    }
+    return folder, {part: study.run(SMALL, 0, job) for part, job in jobs.items()}, heard
+
+
+def test_both_methods_take_equal_steps(found):
+    _, tables, heard = found
+    first, second = (tables[f"DeepSeaTreasure.{method}"]["metrics"][0] for method in ("C-MORL", "linear"))
+    assert first["environment_steps"] == second["environment_steps"] > 0
+    assert all(0 < done <= total and "hypervolume" in figures for (done, total), figures in heard)
+    assert heard[-1][0][0] == heard[-1][0][1] == second["environment_steps"]
+
+
+def test_tables_agree_with_the_saved_front(found):
+    folder, tables, _ = found
+    for part, stored in tables.items():
+        front = Front.load(folder / part / "front")
+        points = np.array([[row["return_0"], row["return_1"]] for row in stored["points"]])
+        assert np.array_equal(points, front.returns)
+        (row,) = stored["metrics"]
+        assert row["hypervolume"] == pytest.approx(float(hypervolume(points, (0, -50))), rel=1e-12)
+        assert row["share"] == pytest.approx(row["hypervolume"] / 854.8504, rel=1e-6)
+        assert stored["curves"][-1]["hypervolume"] == pytest.approx(row["hypervolume"], rel=1e-6)
+        assert stored["curves"][-1]["environment_steps"] == row["environment_steps"]
+    exact = tables["DeepSeaTreasure.C-MORL"]["exact"]
+    assert len(exact) == 10
+    assert tables["DeepSeaTreasure.linear"]["exact"] == []
+
+
+def test_the_truth_scores_itself_perfectly():
+    truth = Truth.of(make("DeepSeaTreasure-v0"))
+    row = truth.score(truth.front)
+    assert (row["share"], row["points_found"], row["igd_plus"], row["additive_epsilon"]) == (1.0, 10, 0.0, 0.0)
+    assert row["hypervolume"] == pytest.approx(854.8504, abs=5e-5)
+    half = truth.score(truth.front[::2])
+    assert half["points_found"] == half["cardinality"] == 5
+    assert half["share"] < 1
+    assert half["igd_plus"] > 0
+    # Diving nowhere: all points lie on the reference point's edge, so nothing counts.
+    assert truth.score(np.array([[0.0, -63.4]]))["points_below_reference"] == 1
+    unknown = Truth(np.empty((0, 2)), "unknown", np.zeros(2), math.nan).score(np.ones((1, 2)))
+    assert unknown["hypervolume"] == 1.0
+    assert math.isnan(unknown["share"])
+
+
+def test_utility_lattices_are_as_fine_as_allowed():
+    assert [len(utility_lattice(objectives)) for objectives in (2, 3, 6, 9)] == [101, 496, 462, 495]
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="Did you mean FruitTree"):
+        study.Settings(environments=("FruitTre",))
+    with pytest.raises(ValueError, match="positive, got 0"):
+        study.Settings(budget=0)
+    with pytest.raises(ValueError, match="got -3"):
+        study.Settings(test_episodes=-3)
