@@ -63,11 +63,15 @@ def from_gymnasium(
             for k, (probability, after, reward, done) in enumerate(table[s][a]):
                 probabilities[s, a, k], rewards[s, a, k], reached[s, a, k] = probability, reward, after
                 successors[s, a, k] = states if done else after
-    happens = probabilities > 0
-    happens[states] = False
+    # States that only lead to themselves, done and without reward, are the ends that others lead to.
+    alone = (reached == np.arange(states + 1)[:, None, None]) & (rewards == 0)
+    over = successors == states
+    terminal = (over & alone | (probabilities == 0)).all((1, 2))
+    terminal[states] = True
+    happens = (probabilities > 0) & ~terminal[:, None, None]
     vectors, true = _features(features, weights, reached, rewards, happens)
     initial = np.append(np.asarray(getattr(base, "initial_state_distrib", np.ones(states) / states), np.float64), 0.0)
-    mdp = TabularMDP(successors, probabilities, vectors, np.arange(states + 1) == states, initial)
+    mdp = TabularMDP(successors, probabilities, vectors, terminal, initial)
     wrong = happens & (np.abs(vectors @ true - rewards) > 1e-9)
     for s, a, k in np.argwhere(wrong):
         raise ValueError(

@@ -121,7 +121,8 @@ def load_dataset(path: str | Path, checksum: str | None = None) -> PreferenceDat
     try:
         absorbing = bool(facts["absorbing"])
         first, second = (
-            Segments(*(tree[name][field] for field in FIELDS), absorbing=absorbing) for name in ("first", "second")
+            Segments(**{field: tree[name][field] for field in FIELDS}, absorbing=absorbing)
+            for name in ("first", "second")
         )
         names, variable = tuple(facts["names"]), bool(facts["variable_horizon"])
         labels, person = tree["labels"], tree["person"]
