@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 .PHONY: demo test test-all lint benchmark clean
 
 demo: $(VENV)/.base
-	$(BIN)/prefront run quickstart
+	$(BIN)/prefront run quickstart --jobs 2
 
 test: lint
 	$(BIN)/pytest -m "not slow" -n 2
