@@ -86,7 +86,7 @@ class FourRoom(FiniteEnvironment):
     `maze`: rows of characters: `_` start, `G` goal, `X` barrier, `1`, `2` and `3` items of the three kinds, space.
 
     ## Exact Answer
-    Set-valued dynamic programming; at the field's discount 0.95 the published maze has 662 Pareto points.
+    Set-valued dynamic programming; at the field's discount 0.95 the published maze has 652 Pareto points.
 
     ## Version History
     v0: transitions equal MO-Gymnasium 1.3.2's `four-room-v0`. Known differences: the observation space is tight, where

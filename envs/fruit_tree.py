@@ -82,6 +82,7 @@ class FruitTree(FiniteEnvironment):
         self.depth = depth
         self.objective_names = NUTRIENTS[:objectives]
         self.seed = seed
+        self.exact_rewards = self._leaves()
         super().__init__()
         self.max_episode_steps = depth
         last = np.array([depth, 2**depth - 1], np.int32)
@@ -92,12 +93,12 @@ class FruitTree(FiniteEnvironment):
 
     def get_default_params(self, **kwargs: Any) -> Params:
         """Returns the published or the generated leaf values."""
-        leaves = (
-            published_leaves(self.depth)
-            if self.seed is None
-            else generated_leaves(self.depth, len(self.objective_names), self.seed)
-        )
-        return Params(jnp.asarray(leaves, jnp.float32))
+        return Params(jnp.asarray(self._leaves(), jnp.float32))
+
+    def _leaves(self) -> np.ndarray:
+        if self.seed is None:
+            return published_leaves(self.depth)
+        return generated_leaves(self.depth, len(self.objective_names), self.seed)
 
     def initial_outcomes(self, params: Any = None) -> tuple[jax.Array, jax.Array]:
         """Returns the root."""

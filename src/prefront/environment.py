@@ -121,9 +121,14 @@ class FiniteEnvironment(Environment):
     A subclass implements `outcomes` and `initial_outcomes` in place of `transition` and `initial`; sampling follows
     from them, and so does the table from which `prefront.exact` computes the true answers. The state must be a pytree
     of arrays that identifies the Markov state.
+
+    Attributes:
+        exact_rewards: The numbers that rewards are made of under the default parameters, float64, any shape; None where
+            the shortest decimals that round to the float32 rewards are meant.
     """
 
     front_kind: FrontKind = "exact"
+    exact_rewards: np.ndarray | None = None
 
     @abc.abstractmethod
     def outcomes(self, state: Any, action: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:

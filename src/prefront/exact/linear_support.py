@@ -86,8 +86,9 @@ def corner_weights(points: np.ndarray) -> np.ndarray:
 def scalarised_optimum(momdp: TabularMOMDP, gamma: float, weights: np.ndarray, max_sweeps: int = 100_000) -> np.ndarray:
     """Returns the expected return vector of a policy that is optimal for linear weights.
 
-    Value iteration that carries the vector of the action chosen by its utility, from 0 until no utility changes by more
-    than 1e-13 of the largest reward.
+    Value iteration that carries the vector of the action chosen by its utility, from 0 until nothing changes by more
+    than 1e-13 of the largest reward. Equal utilities are decided by the sum of the objectives, so that objectives of
+    weight 0 are not neglected; should actions still alternate among equals, the last choice is kept and evaluated.
 
     Args:
         momdp: The problem.
@@ -103,15 +104,20 @@ def scalarised_optimum(momdp: TabularMOMDP, gamma: float, weights: np.ndarray, m
     """
     states = np.arange(len(momdp.terminal))
     expected = np.einsum("sak,sakd->sad", momdp.probabilities, momdp.rewards)
+    scale = np.abs(momdp.rewards).max(axis=(0, 1, 2))
+    scale = np.where(scale > 0, scale, 1.0)
     values = np.zeros((len(states), momdp.num_objectives))
-    utilities = np.zeros(len(states))
-    enough = 1e-13 * max(float(np.abs(expected @ weights).max()), 1e-300)
+    largest = max(float(np.abs(expected @ weights).max()), 1e-300)
+    chosen, settled = np.zeros(len(states), int), 0
     for _ in range(max_sweeps):
         following = np.einsum("sak,sakd->sad", momdp.probabilities, values[momdp.successors])
         candidates = expected + gamma * following
-        chosen = (candidates @ weights).argmax(axis=1)
-        values = np.where(momdp.terminal[:, None], 0.0, candidates[states, chosen])
-        previous, utilities = utilities, values @ weights
-        if np.abs(utilities - previous).max() <= enough:
+        if settled < 2 * len(states) + 100:
+            utilities = candidates @ weights
+            equal = utilities >= utilities.max(axis=1, keepdims=True) - 1e-11 * largest
+            chosen = np.where(equal, (candidates / scale).sum(axis=2), -np.inf).argmax(axis=1)
+        previous, values = values, np.where(momdp.terminal[:, None], 0.0, candidates[states, chosen])
+        if (np.abs(values - previous) <= 1e-13 * scale).all():
             return np.asarray(momdp.initial_probabilities @ values[momdp.initial_states])
+        settled += bool((np.abs((values - previous) @ weights) <= 1e-13 * largest).all())
     raise RuntimeError(f"Value iteration for weights {weights} did not converge in {max_sweeps:,} sweeps.")

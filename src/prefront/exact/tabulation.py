@@ -72,7 +72,9 @@ def tabulate(environment: FiniteEnvironment, params: Any = None, max_states: int
 
     Environments compute in float32, exact answers need the numbers that were meant: every float32 reward and
     probability becomes the shortest decimal that rounds to it (8.2 rather than 8.19999980926513671875), and
-    probabilities are then divided by their sum. The reward must be a function of state, action and next state.
+    probabilities are then divided by their sum. Where rewards have more digits than that, an environment lists them as
+    `exact_rewards`, and those that round to the float32 take its place. The reward must be a function of
+    state, action and next state.
 
     Args:
         environment: The environment; its action space must be `Discrete` and start at 0.
@@ -186,6 +188,7 @@ def _num_actions(environment: FiniteEnvironment) -> int:
 def _expander(environment: FiniteEnvironment, params: Any) -> Callable[[Any], tuple[np.ndarray, Any, np.ndarray, Any]]:
     """Makes the function from a batch of states to the probabilities, successors, rewards and ends of all outcomes."""
     key = jax.random.key(0)
+    listed = environment.exact_rewards if params is None else None
     actions = np.arange(_num_actions(environment), dtype=np.int32)
 
     def outcome(state: Any, action: jax.Array) -> tuple[Any, ...]:
@@ -211,7 +214,7 @@ def _expander(environment: FiniteEnvironment, params: Any) -> Callable[[Any], tu
             parts.append(expand_batch(batch, len(jax.tree.leaves(batch)[0])))
         probabilities, successors, rewards, ended = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), successors)
-        return _meant(probabilities), flat, _meant(rewards), ended.ravel()
+        return _meant(probabilities), flat, _meant(rewards, listed), ended.ravel()
 
     return expand
 
@@ -236,12 +239,14 @@ def _merge_outcomes(
     )
 
 
-def _meant(values: np.ndarray) -> np.ndarray:
-    """Turns float32 values into the shortest decimals that round to them, as float64."""
+def _meant(values: np.ndarray, listed: np.ndarray | None = None) -> np.ndarray:
+    """Turns float32 values into the listed numbers or else the shortest decimals that round to them, as float64."""
     if values.dtype != np.float32:
         return values.astype(np.float64)
     distinct, where = np.unique(values, return_inverse=True)
-    return np.array([float(str(value)) for value in distinct])[where].reshape(values.shape)
+    known = {} if listed is None else {np.float32(number): float(number) for number in listed.ravel()}
+    meant = [known.get(value, float(str(value))) for value in distinct]
+    return np.array(meant)[where].reshape(values.shape)
 
 
 def _normalised(probabilities: np.ndarray) -> np.ndarray:
