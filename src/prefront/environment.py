@@ -157,9 +157,15 @@ class FiniteEnvironment(Environment):
 
     def coverage_set(self, gamma: float | None = None) -> np.ndarray:
         """Returns the exact convex coverage set, see `prefront.exact.momdp.coverage_set`."""
-        from prefront.exact.momdp import coverage_set, tabulate
+        from prefront.exact.momdp import NoFiniteFrontError, convex_hull_vertices, coverage_set, tabulate
 
-        return self._cached("coverage_set", gamma, lambda discount: coverage_set(tabulate(self), discount))
+        def solve(discount: float) -> np.ndarray:
+            try:
+                return convex_hull_vertices(self.pareto_front(discount))
+            except NoFiniteFrontError:
+                return coverage_set(tabulate(self), discount, "linear support")
+
+        return self._cached("coverage_set", gamma, solve)
 
     def _cached(self, question: str, gamma: float | None, solve: Any) -> np.ndarray:
         discount = check_discount(self.discount if gamma is None else gamma)

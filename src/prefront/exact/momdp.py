@@ -86,14 +86,14 @@ class ParetoSolution:
         return in_order(front)
 
 
-def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, max_points: int = 5_000) -> np.ndarray:
+def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, max_points: int = 2_000) -> np.ndarray:
     """Returns the exact Pareto set of deterministic policies from the initial distribution.
 
     Args:
         momdp: The problem.
         gamma: Discount in (0, 1].
         horizon: Number of steps after which every episode is cut off; None for no limit.
-        max_points: Limit on the points of one state's set.
+        max_points: Limit on the points of one state's set where it takes an iteration.
 
     Returns:
         Mutually non-dominated expected returns, shape (points, objectives), float64, in lexicographic order. Points
@@ -113,7 +113,7 @@ def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, 
     return solver.solution(decompose(momdp)).initial_front()
 
 
-def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 5_000) -> ParetoSolution:
+def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) -> ParetoSolution:
     """Computes the Pareto sets of all states that matter.
 
     The strongly connected components of the state graph are solved one after the other, successors first, so that only
@@ -137,7 +137,7 @@ def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 5_000) -> ParetoS
     Args:
         momdp: The problem.
         gamma: Discount in (0, 1].
-        max_points: Limit on the points of one state's set.
+        max_points: Limit on the points of one state's set where it takes an iteration.
 
     Returns:
         The Pareto sets.
@@ -163,7 +163,6 @@ def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 5_000) -> ParetoS
         solver.passed[int(components.labels[state])] = passage
         entries = members[components.entered[members]]
         for entry, front in zip(entries.tolist(), passage.fronts(entries, solver.tolerance), strict=True):
-            solver.check_size(entry, front)
             solver.fronts[entry] = front
     return solver.solution(components)
 

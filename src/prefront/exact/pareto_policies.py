@@ -61,7 +61,7 @@ class FiniteController:
         return int(self.actions[self._node])
 
 
-def pareto_policies(momdp: TabularMOMDP, gamma: float, max_points: int = 5_000) -> list[FiniteController]:
+def pareto_policies(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) -> list[FiniteController]:
     """Returns for each point of `pareto_front(momdp, gamma)` a policy that attains it, in the same order.
 
     A policy keeps the element of the state's set that it still has to attain, takes an action whose outcomes can be
