@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from prefront.environment import Environment, select
 from prefront.envs.minecart_configuration import CONFIGURATIONS, check_configuration
+from prefront.plans import front_of_rewards, load_plans, replay
 from prefront.registration import nearest_names
 
 MINE, LEFT, RIGHT, ACCELERATE, BRAKE, WAIT = range(6)
@@ -25,6 +26,7 @@ FUEL_PER_FRAME = {"idle": -0.005, "mine": -0.05, "accelerate": -0.025}
 HEADINGS, START_HEADING = 36, 4
 TURNS_BEYOND = 18
 ORE_COLOURS = ((57, 112, 252), (137, 48, 182), (230, 150, 40), (60, 160, 90), (200, 60, 110))
+PLANNED_FRAME_SKIP, SAMPLES = 4, 2048
 HALF_ULP_BELOW_ONE = 2.0**-54
 PICTURE_PIXELS, PICTURE_MARGIN = 480, 0.16
 
@@ -112,11 +114,20 @@ class Minecart(Environment):
     ore), and optionally `mine_cnt` and `ore_colors`. `frame_skip`: frames per action, 4 by default. Everything else,
     such as `acceleration`, can be changed in `default_params`, which is a pytree.
 
+    ## Best Known Front
+    The exact front is out of reach. Deterministic: the open-loop plans that a beam search found (the program is
+    `benchmarks/search_minecart.py`), stored and replayed at the discount asked for; at 0.98 their hypervolume against
+    (-1, -1, -200) is 762.66, where the front that MO-Gymnasium constructs has 723.05. Stochastic: the expected returns of
+    the same plans, the mean of 2048 episodes each, with a standard error below 0.002 per objective. Policies that look
+    at their load before driving home can do better. Other configurations: unknown.
+
     ## Version History
     v0: dynamics equal MO-Gymnasium 1.3.2's `minecart-v0` and `minecart-deterministic-v0`. Known differences: ores are
     drawn from the random key, where MO-Gymnasium draws from NumPy's global generator, which its `reset(seed)` does not
     seed; a configuration must say where its mines are, where MO-Gymnasium draws missing ones; the observation space
-    follows the number of ores.
+    follows the number of ores. Positions have about 48 bits, so that a cart which leaves a wall or the border of the
+    base and returns to it exactly can be turned, or end the episode, a frame apart: 2.5 % of 3000 random episodes
+    (mean length 161 steps) leave MO-Gymnasium's at some step, the others agree within 1e-5.
     """
 
     discount = 0.98
@@ -129,6 +140,9 @@ class Minecart(Environment):
             raise ValueError(f"No minecart configuration {config!r}. {nearest_names(config, list(CONFIGURATIONS))}")
         self.config = CONFIGURATIONS[config] if isinstance(config, str) else check_configuration(config)
         self.frame_skip = int(frame_skip)
+        published = isinstance(config, str) and self.frame_skip == PLANNED_FRAME_SKIP
+        self.front_kind = "best known" if published else "unknown"
+        self._plan_rewards: np.ndarray | None = None
         super().__init__()
         ores, capacity = self.config["ore_cnt"], self.config["capacity"]
         self.objective_names = (*(f"ore_{i + 1}" for i in range(ores)), "fuel")
@@ -139,6 +153,19 @@ class Minecart(Environment):
         self.reward_space = gym.spaces.Box(
             np.array([0.0] * ores + [-most_fuel], np.float32), np.array([capacity] * ores + [0.0], np.float32)
         )
+
+    def pareto_front(self, gamma: float | None = None) -> np.ndarray:
+        """Returns the best known front: the non-dominated returns of stored plans, see the class's description.
+
+        Raises:
+            NotImplementedError: The configuration or `frame_skip` is not one of the published ones.
+        """
+        if self.front_kind == "unknown":
+            return super().pareto_front(gamma)
+        if self._plan_rewards is None:
+            samples = SAMPLES if np.any(self.default_params.ore_deviations) else 1
+            self._plan_rewards = replay(self, load_plans("minecart_deterministic_best_known"), samples)
+        return front_of_rewards(self._plan_rewards, self.discount if gamma is None else gamma)
 
     def get_default_params(self, **kwargs: Any) -> Params:
         """Returns the parameters that the configuration describes."""
