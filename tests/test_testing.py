@@ -10,7 +10,6 @@ from prefront.envs.resource_gathering import ResourceGathering
 from prefront.gymnasium_faces import SingleEnvironment
 from prefront.testing import ConformanceError, check_environment
 
-
 # Exact fronts of hundreds of points, or slow programs, take more than 20 seconds.
 SLOW = {"prefront/FourRoom-v0", "prefront/Minecart-v0", "prefront/TokenWorld-v0"}
 IDS = [
