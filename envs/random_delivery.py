@@ -165,17 +165,18 @@ def generate(key: jax.Array, count: int, family: str = "deterministic") -> tuple
     Returns:
         Params with a leading axis M, and the weights of the true rewards, shape (M, 6), float64.
     """
-    keys = jax.random.split(key, count)
-    if family == "lottery":
-        params, weights = _draw_lotteries(keys)
-        return params, np.asarray(weights, np.float64)
-    params, drawn = _draw_maps(keys)
-    weights = np.asarray(drawn, np.float64)
-    if family == "deterministic":
-        return params, weights
+    if family not in FAMILIES:
+        raise ValueError(f"No family {family!r} of random delivery tasks. {nearest_names(family, list(FAMILIES))}")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}.")
+    # Drawn in powers of two, since every new number costs a compilation.
+    keys = jax.random.split(key, 1 << (count - 1).bit_length())
+    drawn = (_draw_lotteries if family == "lottery" else _draw_maps)(keys)
+    params, numbers = jax.tree.map(lambda leaf: leaf[:count], drawn)
+    weights = np.asarray(numbers, np.float64)
     if family == "risky":
-        return _add_risks(params, weights, np.asarray(_draw_proposals(keys))), weights
-    raise ValueError(f"No family {family!r} of random delivery tasks. {nearest_names(family, list(FAMILIES))}")
+        params = _add_risks(params, weights, np.asarray(_draw_proposals(keys))[:count])
+    return params, weights
 
 
 def draw_map(key: jax.Array) -> tuple[Params, jax.Array]:

@@ -198,3 +198,5 @@ def test_features_have_no_front_and_unknown_families_are_named():
         prefront.make("RandomDelivery-v0", family="loterry")
     with pytest.raises(ValueError, match=r"'loterry'.*lottery"):
         random_delivery.generate(jax.random.key(0), 1, "loterry")
+    with pytest.raises(ValueError, match="got 0"):
+        random_delivery.generate(jax.random.key(0), 0)
