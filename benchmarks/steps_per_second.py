@@ -24,7 +24,7 @@ PEERS = {
 }
 
 
-def native(id: str, seconds: float, batch: int = 2048, length: int = 256) -> float:
+def native(id: str, seconds: float, batch: int = 1024, length: int = 512) -> float:
     """Steps a vmapped batch inside one compiled program, resetting where episodes end; compilation is not timed."""
     import jax
     import jax.numpy as jnp
