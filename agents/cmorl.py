@@ -128,8 +128,12 @@ class _Discovery:
             constraint="lagrangian" if config.extension == "lagrangian" else "ipo",
             sharpness=config.barrier_sharpness,
             multiplier_rate=config.multiplier_rate,
+            trust_region=config.trust_region,
         )
         self.trainer = _trainer(task, self.network, config, seed)
+        # The trust-region step is another update; penalties and barriers share one compiled program with stage 1.
+        constrained = dataclasses.replace(self.network, constraint="cpo")
+        self.extender = _trainer(task, constrained, config, seed) if config.extension == "cpo" else self.trainer
         steps = self.trainer.steps_per_update * config.updates_per_evaluation
         self.evaluations = max(1, config.total_steps // steps)
         # One evaluation more per extension: the first measures the policies from which it starts.
@@ -160,11 +164,15 @@ class _Discovery:
                     self._extend()
             self._advance()
             if (done + 1) % self.config.checkpoint_evaluations == 0:
-                self.population = self.trainer.begin_episodes(self.population)
+                self.population = self._active.begin_episodes(self.population)
                 if state is not None:
                     save_arrays(state, *self._state())
             if progress is not None:
                 progress(self._progress())
+
+    @property
+    def _active(self) -> CompiledTrainer | HostTrainer:
+        return self.trainer if self.phase.stage == 1 else self.extender
 
     def _initialise(self, done: int) -> None:
         """Pareto initialisation: new learners, each with its own weights (section 4.1)."""
@@ -186,7 +194,7 @@ class _Discovery:
         pairs, self.queue = self.queue[:size], self.queue[size:]
         pairs = [pairs[i % len(pairs)] for i in range(size)]
         policies = stacked([policy for policy, _ in pairs])
-        self.population = self.trainer.resumed(self.population, policies)
+        self.population = self.extender.resumed(self.population, policies)
         maximised = np.eye(self.task.objectives, dtype=bool)[[objective for _, objective in pairs]]
         self.phase = _Phase(2, self.extension, self._goal(maximised.astype(float)))
 
@@ -207,7 +215,7 @@ class _Discovery:
         decay = config.linear_decay * self.within / phase.evaluations if phase.stage == 1 else 0.0
         rate = 0.0 if measuring else config.learner.learning_rate * (1.0 - decay)
         order = Order(phase.goal, np.float32(rate), np.bool_(phase.stage == 1), np.int32(config.updates_per_evaluation))
-        self.population, outcome = self.trainer.advance(self.population, order)
+        self.population, outcome = self._active.advance(self.population, order)
         returns, learners = np.asarray(outcome.returns), self.population.learners
         stored = {"policy": learners.policy, "critic": learners.critic, "scale": learners.scale}
         self.archive.insert(returns, lambda i: jax.tree.map(lambda leaf: np.array(leaf[i]), stored))
@@ -290,7 +298,7 @@ class _Discovery:
             self.queue = list(zip(unstacked(arrays["queue"]["policies"], len(objectives)), objectives, strict=True))
         self.history = {name: arrays["history"][name].tolist() for name in HISTORY}
         self.steps, self.evaluation_steps = facts["steps"]
-        self.population = self.trainer.continued(self.population)
+        self.population = self._active.continued(self.population)
 
     def _owner(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.config)

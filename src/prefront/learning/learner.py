@@ -18,12 +18,13 @@ from prefront.learning.constrained import barrier_weights, updated_multipliers
 from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
 from prefront.learning.rollouts import Trajectory
+from prefront.learning.trust_region import trust_region_step
 
 # Weight of the newest rollout in the running estimate of a policy's return.
 NEWEST_ESTIMATE = 0.5
 REWARD_CLIP = 10.0
 
-Constraint = Literal["ipo", "lagrangian"]
+Constraint = Literal["ipo", "lagrangian", "cpo"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ class ActorCritic:
     constraint: Constraint = "ipo"
     sharpness: float = 20.0
     multiplier_rate: float = 0.5
+    trust_region: float = 0.01
 
     @classmethod
     def build(
@@ -190,9 +192,11 @@ class ActorCritic:
             critic = {**learner.critic, "weights": weights[1]}
             distribution = jax.vmap(lambda one: self.policy.distribution_of(policy, one))(encoded)
             values = jax.vmap(lambda one: self.critic.apply(critic, one))(encoded)
+            critic_loss = config.value_coefficient * value_loss(values, returns)
+            if self.constraint == "cpo":
+                return critic_loss
             surrogate = clipped_surrogate(distribution.log_probability(action), old_log, advantage, config.clip)
-            bonus = config.entropy * distribution.entropy().mean()
-            return surrogate - bonus + config.value_coefficient * value_loss(values, returns)
+            return surrogate - config.entropy * distribution.entropy().mean() + critic_loss
 
         def step(carry: tuple[Any, Any], batch: tuple[jax.Array, ...]) -> tuple[tuple[Any, Any], None]:
             weights, optimiser = carry
@@ -208,11 +212,39 @@ class ActorCritic:
         weights_before = (learner.policy["weights"], learner.critic["weights"])
         keys = jax.random.split(key, config.epochs)
         (after, optimiser), _ = jax.lax.scan(epoch, (weights_before, learner.optimiser), keys)
+        if self.constraint == "cpo":
+            moved = self._trust_region_step(learner, trajectory, estimates.advantages, goal)
+            after = (jax.tree.map(lambda new, old: jnp.where(learning_rate > 0, new, old), moved, after[0]), after[1])
         return learner._replace(
             policy={**learner.policy, "weights": after[0]},
             critic={**learner.critic, "weights": after[1]},
             optimiser=optimiser,
         )
+
+    def _trust_region_step(
+        self, learner: Learner, trajectory: Trajectory, advantages: jax.Array, goal: Goal
+    ) -> Parameters:
+        """Moves the policy by one constrained step; all returns are in the goal's units."""
+        units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
+        centred = (advantages - advantages.mean((0, 1))) * learner.scale / units / (1.0 - self.gamma)
+        distributions = jax.vmap(jax.vmap(self.policy.distribution_of, (None, 0)), (None, 0))
+        old = distributions(learner.policy, trajectory.encoded)
+        old_log = old.log_probability(trajectory.action)
+
+        def new(weights: Parameters) -> Any:
+            return distributions({**learner.policy, "weights": weights}, trajectory.encoded)
+
+        def surrogates(weights: Parameters) -> jax.Array:
+            ratio = jnp.exp(new(weights).log_probability(trajectory.action) - old_log)
+            return jnp.mean((ratio[..., None] - 1.0) * centred, (0, 1))
+
+        def divergence(weights: Parameters) -> jax.Array:
+            return jnp.mean(old.divergence(new(weights)))
+
+        slack = (learner.estimate - goal.thresholds) / units
+        slack = jnp.where(jnp.isfinite(goal.thresholds), slack, jnp.inf)
+        weights = learner.policy["weights"]
+        return trust_region_step(surrogates, divergence, weights, goal.weights, slack, self.trust_region)
 
     def _measured(self, learner: Learner, trajectory: Trajectory, returns: jax.Array) -> Learner:
         """Updates the estimate of the expected return: the mean lambda-return where episodes start."""
@@ -227,7 +259,7 @@ class ActorCritic:
         units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
         estimate = jnp.where(jnp.isnan(learner.estimate), jnp.inf, learner.estimate) / units
         thresholds = goal.thresholds / units
-        if self.constraint == "ipo":
+        if self.constraint != "lagrangian":
             weights = barrier_weights(goal.weights, estimate, thresholds, self.sharpness)
         else:
             multipliers = updated_multipliers(learner.multipliers, estimate, thresholds, self.multiplier_rate)

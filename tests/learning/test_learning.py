@@ -1,0 +1,122 @@
+"""Losses, moments, barriers and the trust region against closed forms."""
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, updated_multipliers
+from prefront.learning.networks import PolicyNetwork
+from prefront.learning.normalisation import no_moments, update_moments
+from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
+from prefront.learning.trust_region import conjugate_gradient, step_weights, trust_region_step
+
+
+def bandit(actions):
+    return PolicyNetwork.for_spaces(gym.spaces.Discrete(1), gym.spaces.Discrete(actions), "tabular")
+
+
+def test_surrogate_gradient_of_a_bandit_is_the_policy_gradient():
+    """With every action weighted by its probability, the gradient is pi(a) (r(a) - J), from both estimators."""
+    policy, rewards = bandit(3), jnp.array([1.0, 2.0, 4.0])
+    table = jnp.array([[0.3, -0.2, 0.1]])
+    probabilities = jax.nn.softmax(table[0])
+
+    def objective(table):
+        log = jax.vmap(policy.distribution_of({"weights": {"table": table}}, 0).log_probability)(jnp.arange(3))
+        old = jax.nn.log_softmax(jnp.array([0.3, -0.2, 0.1]))
+        # Weighting the advantage by 3 pi turns the mean over the three actions into the policy's expectation.
+        return -clipped_surrogate(log, old, rewards * 3 * probabilities, 0.2)
+
+    wanted = probabilities * (rewards - probabilities @ rewards)
+    np.testing.assert_allclose(jax.grad(objective)(table)[0], wanted, rtol=1e-5)
+
+
+def test_clipped_ratios_have_no_gradient():
+    gradient = jax.grad(lambda log, a: clipped_surrogate(log[None], jnp.zeros(1), a[None], 0.2))
+    assert gradient(jnp.log(1.3), jnp.float32(1.0)) == 0.0
+    assert gradient(jnp.log(0.7), jnp.float32(-1.0)) == 0.0
+    assert gradient(jnp.log(1.3), jnp.float32(-1.0)) == pytest.approx(1.3, rel=1e-5)
+
+
+def test_value_loss_and_standardisation():
+    assert value_loss(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])) == 2.5
+    scaled = standardise(jnp.array([1.0, 2.0, 6.0]))
+    assert abs(scaled.mean()) < 1e-6
+    assert scaled.std() == pytest.approx(1.0)
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    data = np.random.default_rng(0).normal(3.0, 2.0, (60, 2)).astype(np.float32)
+    moments = no_moments((2,))
+    for part in np.split(data, [7, 20]):
+        moments = update_moments(moments, jnp.asarray(part))
+    np.testing.assert_allclose(moments.mean, data.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(moments.variance, data.var(0), rtol=1e-5)
+
+
+def test_barrier_weights_are_the_gradient_of_the_logarithm():
+    values, thresholds = jnp.array([0.5, 0.3, -0.2]), jnp.array([-jnp.inf, 0.1, -0.4])
+    maximised = jnp.array([1.0, 0.0, 0.0])
+
+    def barrier(values):
+        return values[0] + (jnp.log(values[1] - 0.1) + jnp.log(values[2] + 0.4)) / 20.0
+
+    np.testing.assert_allclose(
+        barrier_weights(maximised, values, thresholds, 20.0), jax.grad(barrier)(values), rtol=1e-5
+    )
+
+
+def test_a_violated_constraint_keeps_pulling():
+    weights = barrier_weights(jnp.array([1.0, 0.0]), jnp.array([0.0, -5.0]), jnp.array([-jnp.inf, 0.0]), 20.0)
+    np.testing.assert_allclose(weights, [1.0, RECOVERY_WEIGHT])
+
+
+def test_multipliers_rise_with_violation_only_and_stay_bounded():
+    rise = updated_multipliers(jnp.zeros(3), jnp.array([0.0, 1.0, 0.0]), jnp.array([-jnp.inf, 0.0, 100.0]), 0.5)
+    np.testing.assert_allclose(rise, [0.0, 0.0, 10.0])
+
+
+def test_conjugate_gradients_solve_a_system():
+    matrix = np.random.default_rng(0).normal(size=(6, 6))
+    matrix = jnp.asarray(matrix @ matrix.T + np.eye(6), jnp.float32)
+    target = jnp.arange(6.0)
+    np.testing.assert_allclose(matrix @ conjugate_gradient(lambda x: matrix @ x, target), target, atol=1e-3)
+
+
+def test_the_free_step_fills_the_trust_region():
+    products, weights = jnp.array([[2.0, 0.5], [0.5, 1.0]]), jnp.array([1.0, 0.0])
+    u = step_weights(products, weights, jnp.full(2, jnp.inf), 0.01)
+    assert u[1] == 0.0
+    assert u @ products @ u / 2 == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_binding_constraint_binds_and_the_step_is_the_best():
+    products = jnp.array([[2.0, -1.0], [-1.0, 1.0]])
+    u = step_weights(products, jnp.array([1.0, 0.0]), jnp.array([jnp.inf, 0.02]), 0.01)
+    assert u @ products @ u / 2 <= 0.01 * 1.001
+    assert (products @ u)[1] == pytest.approx(-0.02, abs=1e-4)
+    angles = np.linspace(0, 2 * np.pi, 20_001)
+    circle = (
+        np.sqrt(0.02) * np.linalg.inv(np.linalg.cholesky(np.asarray(products))).T @ [np.cos(angles), np.sin(angles)]
+    )
+    changes = np.asarray(products) @ circle
+    assert (products @ u)[0] == pytest.approx(changes[0, changes[1] >= -0.02].max(), rel=1e-3)
+
+
+def test_trust_region_steps_find_the_constrained_optimum_of_a_bandit():
+    """Arms (1, 0), (0, 1) and (.4, .4): the most of the first objective with at least .3 of the second is .7."""
+    rewards = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.4, 0.4]])
+    returns = lambda logits: jax.nn.softmax(logits) @ rewards  # noqa: E731
+
+    def step(_, logits):
+        old, before = jax.nn.log_softmax(logits), returns(logits)
+        divergence = lambda new: jnp.sum(jnp.exp(old) * (old - jax.nn.log_softmax(new)))  # noqa: E731
+        slack = jnp.array([jnp.inf, before[1] - 0.3])
+        return trust_region_step(
+            lambda new: returns(new) - before, divergence, logits, jnp.array([1.0, 0.0]), slack, 0.01
+        )
+
+    found = returns(jax.jit(lambda start: jax.lax.fori_loop(0, 200, step, start))(jnp.zeros(3)))
+    np.testing.assert_allclose(found, [0.7, 0.3], atol=0.01)
