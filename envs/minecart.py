@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -26,6 +27,7 @@ FUEL_PER_FRAME = {"idle": -0.005, "mine": -0.05, "accelerate": -0.025}
 HEADINGS, START_HEADING = 36, 4
 TURNS_BEYOND = 18
 ORE_COLOURS = ((57, 112, 252), (137, 48, 182), (230, 150, 40), (60, 160, 90), (200, 60, 110))
+PLANS = Path(__file__).parent / "data" / "minecart_deterministic_best_known.json"
 PLANNED_FRAME_SKIP, SAMPLES = 4, 2048
 HALF_ULP_BELOW_ONE = 2.0**-54
 PICTURE_PIXELS, PICTURE_MARGIN = 480, 0.16
@@ -117,9 +119,9 @@ class Minecart(Environment):
     ## Best Known Front
     The exact front is out of reach. Deterministic: the open-loop plans that a beam search found (the program is
     `benchmarks/search_minecart.py`), stored and replayed at the discount asked for; at 0.98 their hypervolume against
-    (-1, -1, -200) is 762.66, where the front that MO-Gymnasium constructs has 723.05. Stochastic: the expected returns of
-    the same plans, the mean of 2048 episodes each, with a standard error below 0.002 per objective. Policies that look
-    at their load before driving home can do better. Other configurations: unknown.
+    (-1, -1, -200) is 762.66, where the front that MO-Gymnasium constructs has 723.05. Stochastic: the expected returns
+    of the same plans, the mean of 2048 episodes each, with a standard error below 0.003 per objective. Policies that
+    look at their load before driving home can do better. Other configurations: unknown.
 
     ## Version History
     v0: dynamics equal MO-Gymnasium 1.3.2's `minecart-v0` and `minecart-deterministic-v0`. Known differences: ores are
@@ -164,7 +166,7 @@ class Minecart(Environment):
             return super().pareto_front(gamma)
         if self._plan_rewards is None:
             samples = SAMPLES if np.any(self.default_params.ore_deviations) else 1
-            self._plan_rewards = replay(self, load_plans("minecart_deterministic_best_known"), samples)
+            self._plan_rewards = replay(self, load_plans(PLANS), samples)
         return front_of_rewards(self._plan_rewards, self.discount if gamma is None else gamma)
 
     def get_default_params(self, **kwargs: Any) -> Params:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,18 +16,14 @@ from prefront.environment import Environment, check_discount
 RETURN_DECIMALS = 6
 
 
-@functools.cache
-def load_plans(name: str) -> tuple[np.ndarray, ...]:
-    """Reads the stored action sequences `name`.json of `prefront.envs`' data.
+def load_plans(path: Path) -> tuple[np.ndarray, ...]:
+    """Reads stored action sequences: a JSON object whose "actions" are strings with one digit per action.
 
     Returns:
-        One int32 array of actions per plan, shape (steps,); each stored as a string of digits.
-
-    Raises:
-        FileNotFoundError: No such data.
+        One int32 array of actions per plan, shape (steps,).
     """
-    text = (importlib.resources.files("prefront.envs") / "data" / f"{name}.json").read_text()
-    return tuple(np.array([int(action) for action in plan], np.int32) for plan in json.loads(text)["actions"])
+    stored = json.loads(path.read_text())["actions"]
+    return tuple(np.array([int(action) for action in plan], np.int32) for plan in stored)
 
 
 def replay(environment: Environment, plans: Sequence[np.ndarray], samples: int = 1, params: Any = None) -> np.ndarray:

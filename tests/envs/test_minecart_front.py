@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import prefront
+from prefront.envs import minecart
 from prefront.indicators import hypervolume, non_dominated
 from prefront.plans import load_plans, replay
 
-PLANS = load_plans("minecart_deterministic_best_known")
+PLANS = load_plans(minecart.PLANS)
 
 
 def return_in_mo_gymnasium(env, plan, gamma):
