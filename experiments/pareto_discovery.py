@@ -201,7 +201,7 @@ def _more_hypervolume(name: str, ours: Table, theirs: Table) -> Claim:
         paper=PAPER,
         stated=STATED_GAIN,
         measured=float(gains.mean()),
-        quantity="% more, mean",
+        quantity="%, mean gain",
         seeds=len(gains),
         verdict="fails" if tied else judge(greater.p_value, less.p_value),
         interval=(interval.low, interval.high),

@@ -203,7 +203,8 @@ class Run:
         job = Job(part, results, work / "checkpoint", report_and_time)
         labels: dict[str, Any] = {"seed": seed} if self.parts == (ONLY_PART,) else {"seed": seed, "part": part}
         for name, rows in self.experiment.run(self.settings, seed, job).items():
-            Table.from_rows({**labels, **row} for row in rows).write(results / f"{name}.csv")
+            if rows:
+                Table.from_rows({**labels, **row} for row in rows).write(results / f"{name}.csv")
         Table.from_rows([{**labels, **clock.spent()}]).write(results / f"{TIMING}.csv")
         final.parent.mkdir(parents=True, exist_ok=True)
         results.replace(final)
