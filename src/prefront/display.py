@@ -6,7 +6,8 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from prefront.experiment import ONLY_PART
 from prefront.workers import Failure
@@ -26,12 +27,10 @@ class Display:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console = console
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=10),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, ratio=1)),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -61,9 +60,9 @@ class Display:
         now = time.monotonic()
         since, steps = self.begun.setdefault((seed, part), (now, done))
         rate = (done - steps) / (now - since) if now > since else 0.0
-        shown = [f"{_count(done)} of {_count(total)} steps"]
+        shown = [f"{name.replace('_', ' ')} {figure:.6g}" for name, figure in figures.items()]
         shown += [f"{_count(rate)} steps/s"] if rate > 0 else []
-        shown += [f"{name.replace('_', ' ')} {figure:.6g}" for name, figure in figures.items()]
+        shown += [f"{_count(done)} of {_count(total)} steps"]
         self.figures[seed, part] = ", ".join(shown)
         self.progress.update(self.tasks[seed, part], total=total, completed=done, figures=self.figures[seed, part])
 
@@ -71,7 +70,9 @@ class Display:
         """Replaces the job's line by one line of text."""
         self.done += 1
         figures = self.figures.get((seed, part), "")
-        self.console.print(f"[{self.done}/{self.total}] {_name(seed, part)}  {figures}", highlight=False, markup=False)
+        self.console.print(
+            f"[{self.done}/{self.total}] {_name(seed, part)}  {figures}", highlight=False, markup=False, soft_wrap=True
+        )
         self._remove(seed, part)
         self.progress.update(self.overall, completed=self.done)
 

@@ -256,7 +256,7 @@ def _restore(hint: Any, value: Any) -> Any:
         return settings_from_dict(kinds[0], value) if kinds else value
     if isinstance(value, list):
         inner = [one for one in typing.get_args(hint) if one is not Ellipsis]
-        hints = inner if len(inner) == len(value) else inner[:1] * len(value)
+        hints = inner if len(inner) == len(value) else (inner[:1] or [Any]) * len(value)
         return tuple(_restore(one, part) for one, part in zip(hints, value, strict=True))
     return value
 
