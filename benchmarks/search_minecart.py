@@ -223,9 +223,9 @@ def main() -> None:
     """Runs the search and stores the front."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--width", type=int, default=3000, help="states kept per stratum and thrift")
-    parser.add_argument("--cells", type=int, default=150, help="per coordinate: states in one cell are merged")
-    parser.add_argument("--generations", type=int, default=20, help="of the evolutionary search")
+    parser.add_argument("--width", type=int, default=4000, help="states kept per stratum and thrift")
+    parser.add_argument("--cells", type=int, default=250, help="per coordinate: states in one cell are merged")
+    parser.add_argument("--generations", type=int, default=12, help="of the evolutionary search")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     settings = parser.parse_args()
     rng = np.random.default_rng(settings.seed)
