@@ -50,12 +50,16 @@ def steps(repeats: int) -> list[dict[str, Any]]:
     rows = []
     for id in PEERS:
         rates: dict[str, list[float]] = {"native": [], "peer": []}
+        batch = 0
         for _ in range(repeats):
             for side, values in rates.items():
                 command = [sys.executable, str(HERE / "steps_per_second.py"), "--id", id, "--side", side]
-                values.append(measured(command, 300)["steps_per_cpu_second"])
+                figures = measured(command, 300)
+                values.append(figures["steps_per_cpu_second"])
+                batch = figures.get("batch", batch)
         row = {
             "environment": id,
+            "batch": batch,
             "native": statistics.median(rates["native"]),
             "mo_gymnasium": statistics.median(rates["peer"]),
             "ratio": statistics.median(a / b for a, b in zip(rates["native"], rates["peer"], strict=True)),
