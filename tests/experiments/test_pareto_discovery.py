@@ -48,6 +48,8 @@ def test_claims_follow_from_paired_seeds():
         ([400] * 5, [400] * 5, "fails"),  # Equal is not more.
         ([390, 391, 392, 393, 394], [400] * 5, "fails"),
         ([410, 390, 400, 405, 396], [400] * 5, "undecided"),
+        ([0.0] * 5, [0.0] * 5, "fails"),
+        ([5, 4, 3, 2, 1], [0.0] * 5, "holds"),
         ([800] * 3, [400] * 3, "undecided"),  # Three seeds cannot reject at 5 %.
     ],
 )
