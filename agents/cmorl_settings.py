@@ -92,11 +92,66 @@ PAPER = CMORLConfig(
     selected=6,
 )  # fmt: skip
 
-TABULAR = LearnerConfig(network="tabular", copies=8, steps=32, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 PERCEPTRON = LearnerConfig(network="mlp", copies=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
+TABLE = LearnerConfig(network="tabular", copies=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+
+# Deep seas: perceptrons on coordinates generalise from cell to cell; tables seldom reach the far treasures.
+SEA = CMORLConfig(
+    learner=PERCEPTRON,
+    total_steps=1_000_000,
+    population=32,
+    weights="random",
+    stage_one_share=0.75,
+    restarts=2,
+    updates_per_evaluation=2,
+)
+# One weight vector in several hundred singles out each leaf, so many learners with short lives.
+TREE = CMORLConfig(
+    learner=TABLE,
+    total_steps=5_000_000,
+    population=256,
+    weights="random",
+    stage_one_share=0.9,
+    restarts=10,
+)
+# A safe way round the enemies is longer than a risky one: much entropy and a fast table find it.
+GATHERING = CMORLConfig(
+    learner=dataclasses.replace(TABLE, copies=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
+    total_steps=9_000_000,
+    population=96,
+    weights="random",
+    stage_one_share=0.85,
+    restarts=2,
+    updates_per_evaluation=5,
+    evaluation="exact",
+    extension_updates=25,
+)
+# Long episodes: fewer, longer rollouts, and several gradient steps for each.
+CART = CMORLConfig(
+    learner=dataclasses.replace(PERCEPTRON, copies=16, steps=64, minibatches=4, entropy=0.01, action_bias=0.0),
+    total_steps=6_000_000,
+    population=12,
+    stage_one_share=0.35,
+    linear_decay=0.5,
+    selected=4,
+    updates_per_evaluation=10,
+    extension_updates=40,
+    slack_spread=0.2,
+)
 
 EXACT: dict[str, CMORLConfig] = {
-    "prefront/DeepSeaTreasure-v0": CMORLConfig(learner=PERCEPTRON, total_steps=400_000, population=32, selected=8),
+    "prefront/DeepSeaTreasure-v0": SEA,
+    "prefront/DeepSeaTreasureConcave-v0": SEA,
+    "prefront/DeepSeaTreasureMirrored-v0": SEA,
+    "prefront/FruitTree-v0": TREE,
+    "prefront/ResourceGathering-v0": GATHERING,
+    "prefront/BreakableBottles-v0": dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1),
+    "prefront/FourRoom-v0": dataclasses.replace(
+        SEA, learner=dataclasses.replace(PERCEPTRON, network="one-hot"), total_steps=2_000_000, restarts=1
+    ),
+    "prefront/Minecart-v0": dataclasses.replace(CART, evaluation_episodes=10),
+    "prefront/MinecartDeterministic-v0": CART,
+    "prefront/MOMountainCar-v0": dataclasses.replace(CART, total_steps=2_000_000),
 }
 
 PRESETS = ("paper", "exact")

@@ -1,0 +1,169 @@
+"""C-MORL: exact fronts, constraints, counting, reproducibility, resuming, environments on the host."""
+
+import dataclasses
+
+import gymnasium as gym
+import jax
+import numpy as np
+import pytest
+
+import prefront
+from prefront.agents.cmorl import CMORLConfig, config_for, train
+from prefront.environment import FiniteEnvironment
+from prefront.indicators import points_found
+from prefront.learning.learner import LearnerConfig
+
+TABLE = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 30, extension_updates=8, weights="random")
+
+
+def tree(**kwargs):
+    return prefront.make("FruitTree-v0", **kwargs)
+
+
+def same(first, second):
+    assert np.array_equal(first.front.returns, second.front.returns)
+    for a, b in zip(jax.tree.leaves(first.front.parameters), jax.tree.leaves(second.front.parameters), strict=True):
+        assert np.array_equal(a, b)
+    assert all(np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history)
+
+
+def test_finds_the_whole_front_of_a_small_tree_on_every_seed():
+    environment = tree(depth=3, objectives=3, seed=1)
+    config = dataclasses.replace(SMALL, population=64, total_steps=64 * 48 * 48, restarts=2)
+    for seed in range(3):
+        result = train(environment, config, seed)
+        assert points_found(result.front.returns, environment.pareto_front()).all()
+        assert result.history["hypervolume"][-1] == pytest.approx(environment.max_hypervolume(), rel=1e-5)
+
+
+@pytest.mark.parametrize("extension", ["ipo", "lagrangian", "cpo"])
+def test_each_extension_is_reproducible_counts_steps_and_returns_what_its_policies_earn(extension):
+    environment, config = tree(depth=5), dataclasses.replace(SMALL, extension=extension)
+    seen = []
+    result = train(environment, config, 3, progress=seen.append)
+    same(result, train(environment, config, 3))
+    chunk = 8 * 4 * 12 * config.updates_per_evaluation
+    assert result.environment_steps == len(seen) * chunk <= config.total_steps
+    assert result.history["environment_steps"].tolist() == [chunk * (i + 1) for i in range(len(seen))]
+    assert result.evaluation_steps == len(seen) * 8 * 5  # eight policies walk down a tree of depth five
+    assert set(result.history["stage"]) == {1, 2}
+    assert seen[-1].environment_steps == seen[-1].total_steps
+    np.testing.assert_allclose(result.front.evaluate(environment, episodes=1), result.front.returns, rtol=1e-6)
+    assert (np.diff(result.history["hypervolume"]) >= -1e-9).all()
+
+
+def test_scalarisation_alone_spends_the_same_steps():
+    environment = tree(depth=5)
+    alone = train(environment, dataclasses.replace(SMALL, extension="none"), 0)
+    assert alone.environment_steps == train(environment, SMALL, 0).environment_steps
+    assert set(alone.history["stage"]) == {1}
+
+
+def test_nine_objectives():
+    result = train(tree(depth=3, objectives=9, seed=0), dataclasses.replace(SMALL, population=18), 0)
+    assert result.front.returns.shape[1] == 9
+    assert len(result.front) > 1
+    assert set(result.history["stage"]) == {1, 2}
+
+
+class Stopped(Exception):  # noqa: N818 (it stands for a kill)
+    pass
+
+
+@pytest.mark.parametrize("id", ["prefront/FruitTree-v0", "fruit-tree-v0"])
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, id):
+    config = dataclasses.replace(
+        SMALL,
+        total_steps=8 * 4 * 12 * 12,
+        updates_per_evaluation=1,
+        extension_updates=3,
+        checkpoint_evaluations=2,
+        discount=0.99,
+        reference_point=(-1.0,) * 6,
+    )
+    whole = train(id, config, 1, checkpoint=tmp_path / "whole")
+    for stop in (3, 5, 10):
+        calls = []
+
+        def count(progress, calls=calls, stop=stop):
+            calls.append(progress)
+            if progress.environment_steps == stop * 8 * 4 * 12:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            train(id, config, 1, progress=count, checkpoint=tmp_path / "parts")
+    same(whole, train(id, config, 1, checkpoint=tmp_path / "parts"))
+    with pytest.raises(ValueError, match="another run"):
+        train(id, config, 2, checkpoint=tmp_path / "parts")
+
+
+class Dial(FiniteEnvironment):
+    """One step: action 0 earns (1, 0), action 1 (0, 1), and the third a point far inside."""
+
+    objective_names = ("left", "right")
+    discount = 1.0
+    max_episode_steps = 1
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space, self.action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(3)
+        self.reward_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+        self.reference_point = np.zeros(2) - 0.1
+
+    def get_default_params(self, **kwargs):
+        return ()
+
+    def initial_outcomes(self, params=None):
+        return jax.numpy.ones(1), jax.numpy.zeros(1, jax.numpy.int32)
+
+    def outcomes(self, state, action, params=None):
+        return jax.numpy.ones(1), jax.numpy.ones(1, jax.numpy.int32)
+
+    def observation(self, state, rng, params=None):
+        return state
+
+    def reward(self, state, action, next_state, rng, params=None):
+        return jax.numpy.array([[1.0, 0.0], [0.0, 1.0], [0.1, 0.1]])[action]
+
+    def terminal(self, state, rng, params=None):
+        return state == 1
+
+
+@pytest.mark.parametrize("extension", ["ipo", "cpo"])
+def test_extensions_keep_their_constraints(extension):
+    config = CMORLConfig(
+        learner=LearnerConfig(network="tabular", copies=64, steps=8, learning_rate=1e-2, entropy=0.01),
+        population=16,
+        total_steps=16 * 64 * 8 * 200,
+        extension=extension,
+        extension_updates=60,
+        trust_region=0.003,
+    )
+    result = train(Dial(), config, 0)
+    stage, violations = result.history["stage"], result.history["violations"]
+    assert violations[stage == 2].mean() <= 0.1
+
+
+def test_exact_evaluation_equals_many_episodes():
+    environment = prefront.make("ResourceGathering-v0")
+    config = dataclasses.replace(SMALL, evaluation="exact", total_steps=8 * 48 * 20, extension="none")
+    result = train(environment, config, 0)
+    episodes = 2000
+    measured = result.front.evaluate(environment, episodes=episodes, seed=5)
+    np.testing.assert_allclose(measured, result.front.returns, atol=5 * 0.5 / np.sqrt(episodes))
+    assert result.evaluation_steps == 0
+
+
+def test_presets_exist_for_all_and_bad_input_is_named():
+    for id in prefront.registration.ENVIRONMENTS:
+        assert config_for(id, "exact").total_steps >= 100_000
+    assert config_for("prefront/FruitTree-v0", "paper").beta == 0.9
+    with pytest.raises(ValueError, match=r"exakt.*exact"):
+        config_for("FruitTree-v0", "exakt")
+    with pytest.raises(ValueError, match="population"):
+        dataclasses.replace(SMALL, population=0)
+    with pytest.raises(ValueError, match="reference_point"):
+        train("deep-sea-treasure-v0", SMALL, 0)
+    with pytest.raises(TypeError, match="vector reward"):
+        train("CartPole-v1", SMALL, 0)
