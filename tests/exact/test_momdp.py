@@ -155,10 +155,10 @@ def walk_all(momdp, gamma, policy, history):
 @given(seed=seeds, gamma=st.sampled_from([0.9, 0.5]), outcomes=st.sampled_from([1, 2]), d=st.sampled_from([2, 3]))
 def test_linear_support_equals_dense_weights_on_cyclic_problems(seed, gamma, outcomes, d):
     momdp = random_momdp(seed, states=5, outcomes=outcomes, d=d)
-    found = linear_support(momdp, gamma)
+    found = linear_support(momdp, gamma).points
     used = np.zeros(len(found), bool)
     for weights in np.random.default_rng(0).dirichlet(np.ones(d), 20):
-        best = scalarised_optimum(momdp, gamma, weights) @ weights
+        best = scalarised_optimum(momdp, gamma, weights).expected_return(momdp) @ weights
         utilities = found @ weights
         assert utilities.max() == pytest.approx(best, abs=1e-8)
         used[utilities.argmax()] = True

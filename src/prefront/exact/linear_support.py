@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.spatial import HalfspaceIntersection
 
+from prefront.exact.lexicographic import StationaryPolicy, lexicographic_optimum
 from prefront.exact.tabulation import TabularMOMDP
 from prefront.exact.vector_sets import convex_hull_vertices
 
@@ -12,8 +15,15 @@ from prefront.exact.vector_sets import convex_hull_vertices
 IMPROVEMENT = 1e-9
 
 
-def linear_support(momdp: TabularMOMDP, gamma: float, max_sweeps: int = 100_000) -> np.ndarray:
-    """Returns the exact convex coverage set by optimistic linear support.
+class Support(NamedTuple):
+    """A coverage set, shape (points, objectives), and for each of its points a stationary policy that attains it."""
+
+    points: np.ndarray
+    policies: list[StationaryPolicy]
+
+
+def linear_support(momdp: TabularMOMDP, gamma: float) -> Support:
+    """Computes the exact convex coverage set by optimistic linear support.
 
     The returns found so far bound the best utility from below by a convex piecewise linear function of the weights. If
     some policy improves on it anywhere, it improves most at one of the function's corners; so where no corner can be
@@ -24,23 +34,25 @@ def linear_support(momdp: TabularMOMDP, gamma: float, max_sweeps: int = 100_000)
     Args:
         momdp: The problem.
         gamma: Discount in (0, 1].
-        max_sweeps: Limit on the sweeps of value iteration for one weight vector.
 
     Returns:
-        The coverage set, shape (points, objectives), float64, in lexicographic order.
+        The coverage set, float64, in lexicographic order, and the policies.
 
     Raises:
-        RuntimeError: Value iteration does not converge, as where a policy gains without end at discount 1.
+        RuntimeError: A policy gains without end at discount 1, or none has a finite return.
     """
     d = momdp.num_objectives
     scale = np.abs(momdp.rewards).max(axis=(0, 1, 2))
     scale = np.where(scale > 0, scale, 1.0)
     solved: dict[bytes, np.ndarray] = {}
+    policies: dict[bytes, StationaryPolicy] = {}
 
     def best(weights: np.ndarray) -> np.ndarray:
         key = np.round(weights, 10).tobytes()
         if key not in solved:
-            solved[key] = scalarised_optimum(momdp, gamma, weights / scale, max_sweeps)
+            policy = scalarised_optimum(momdp, gamma, weights / scale)
+            solved[key] = policy.expected_return(momdp)
+            policies[solved[key].tobytes()] = policy
         return solved[key]
 
     found = convex_hull_vertices(np.array([best(weights) for weights in np.vstack([np.eye(d), np.ones(d) / d])]))
@@ -52,8 +64,28 @@ def linear_support(momdp: TabularMOMDP, gamma: float, max_sweeps: int = 100_000)
             if candidate / scale @ weights > known.max() + IMPROVEMENT * max(1.0, float(np.abs(known).max())):
                 fresh.append(candidate)
         if not fresh:
-            return found
+            return Support(found, [policies[point.tobytes()] for point in found])
         found = convex_hull_vertices(np.vstack([found, fresh]))
+
+
+def scalarised_optimum(momdp: TabularMOMDP, gamma: float, weights: np.ndarray) -> StationaryPolicy:
+    """Returns a policy that is optimal for linear weights, and whose return is an extreme point of the coverage set.
+
+    Among equal utilities it takes the largest sum of the objectives, each in units of its largest reward, and then the
+    largest value of one objective after the other. A vector that is best in this order is unique, is not even weakly
+    dominated, and is a vertex of the returns' convex hull: what `weights` neglects is not left to chance.
+
+    Args:
+        momdp: The problem.
+        gamma: Discount in (0, 1].
+        weights: Non-negative weights, shape (d,).
+
+    Raises:
+        RuntimeError: See `prefront.exact.lexicographic.lexicographic_optimum`.
+    """
+    scale = np.abs(momdp.rewards).max(axis=(0, 1, 2))
+    total = 1.0 / np.where(scale > 0, scale, 1.0)
+    return lexicographic_optimum(momdp, gamma, np.vstack([weights, total, np.diag(total)]))
 
 
 def corner_weights(points: np.ndarray) -> np.ndarray:
@@ -81,43 +113,3 @@ def corner_weights(points: np.ndarray) -> np.ndarray:
     vertices = vertices[np.isfinite(vertices).all(axis=1) & (vertices[:, -1] < ceiling + 0.5)]
     weights = np.clip(np.column_stack([vertices[:, :-1], 1.0 - vertices[:, :-1].sum(axis=1)]), 0.0, None)
     return np.unique(np.round(weights / weights.sum(axis=1, keepdims=True), 12), axis=0)
-
-
-def scalarised_optimum(momdp: TabularMOMDP, gamma: float, weights: np.ndarray, max_sweeps: int = 100_000) -> np.ndarray:
-    """Returns the expected return vector of a policy that is optimal for linear weights.
-
-    Value iteration that carries the vector of the action chosen by its utility, from 0 until nothing changes by more
-    than 1e-13 of the largest reward. Equal utilities are decided by the sum of the objectives, so that objectives of
-    weight 0 are not neglected; should actions still alternate among equals, the last choice is kept and evaluated.
-
-    Args:
-        momdp: The problem.
-        gamma: Discount in (0, 1].
-        weights: Non-negative weights, shape (d,).
-        max_sweeps: Limit on the sweeps.
-
-    Returns:
-        The return vector, shape (d,), float64.
-
-    Raises:
-        RuntimeError: No convergence within `max_sweeps`.
-    """
-    states = np.arange(len(momdp.terminal))
-    expected = np.einsum("sak,sakd->sad", momdp.probabilities, momdp.rewards)
-    scale = np.abs(momdp.rewards).max(axis=(0, 1, 2))
-    scale = np.where(scale > 0, scale, 1.0)
-    values = np.zeros((len(states), momdp.num_objectives))
-    largest = max(float(np.abs(expected @ weights).max()), 1e-300)
-    chosen, settled = np.zeros(len(states), int), 0
-    for _ in range(max_sweeps):
-        following = np.einsum("sak,sakd->sad", momdp.probabilities, values[momdp.successors])
-        candidates = expected + gamma * following
-        if settled < 2 * len(states) + 100:
-            utilities = candidates @ weights
-            equal = utilities >= utilities.max(axis=1, keepdims=True) - 1e-11 * largest
-            chosen = np.where(equal, (candidates / scale).sum(axis=2), -np.inf).argmax(axis=1)
-        previous, values = values, np.where(momdp.terminal[:, None], 0.0, candidates[states, chosen])
-        if (np.abs(values - previous) <= 1e-13 * scale).all():
-            return np.asarray(momdp.initial_probabilities @ values[momdp.initial_states])
-        settled += bool((np.abs((values - previous) @ weights) <= 1e-13 * largest).all())
-    raise RuntimeError(f"Value iteration for weights {weights} did not converge in {max_sweeps:,} sweeps.")

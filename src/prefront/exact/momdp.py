@@ -193,7 +193,7 @@ def coverage_set(momdp: TabularMOMDP, gamma: float, method: str = "automatic") -
         except NoFiniteFrontError:
             if method == "pareto":
                 raise
-    return linear_support(momdp, check_discount(gamma))
+    return linear_support(momdp, check_discount(gamma)).points
 
 
 def _sweeps(gamma: float, states: int) -> int:

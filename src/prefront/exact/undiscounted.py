@@ -40,6 +40,29 @@ def finite_starts(momdp: TabularMOMDP, members: np.ndarray, fronts: dict[int, np
     return starts
 
 
+def finite_policy(momdp: TabularMOMDP) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a stationary policy that gathers nothing for ever where it can and else comes to such a place or ends.
+
+    Returns:
+        Its actions, shape (S,), and in which states there is one, shape (S,), bool.
+    """
+    ongoing = np.flatnonzero(~momdp.terminal).tolist()
+    idle = _idle(momdp, set(ongoing))
+    settled = {int(state): np.zeros((1, momdp.num_objectives)) for state in [*np.flatnonzero(momdp.terminal), *idle]}
+    policy = _proper(momdp, [state for state in ongoing if state not in idle], settled)
+    for state in idle:
+        policy[state] = next(a for a in range(momdp.successors.shape[1]) if _rests(momdp, state, a, idle))
+    actions, finite = np.zeros(len(momdp.terminal), int), momdp.terminal.copy()
+    actions[list(policy)] = list(policy.values())
+    finite[list(policy)] = True
+    return actions, finite
+
+
+def _rests(momdp: TabularMOMDP, state: int, action: int, places: set[int]) -> bool:
+    """Tells whether an action gathers nothing and leads to some of these places only."""
+    return all(after in places and not reward.any() for after, _, reward in _outcomes(momdp, state, action))
+
+
 def _outcomes(momdp: TabularMOMDP, state: int, action: int) -> list[tuple[int, float, np.ndarray]]:
     chances = momdp.probabilities[state, action]
     successors, rewards = momdp.successors[state, action], momdp.rewards[state, action]
@@ -49,16 +72,8 @@ def _outcomes(momdp: TabularMOMDP, state: int, action: int) -> list[tuple[int, f
 def _idle(momdp: TabularMOMDP, states: set[int]) -> set[int]:
     """Returns the largest set of states that some policy never leaves and in which it gathers nothing."""
     while True:
-        staying = {
-            state
-            for state in states
-            if any(
-                all(
-                    successor in states and not reward.any() for successor, _, reward in _outcomes(momdp, state, action)
-                )
-                for action in range(momdp.successors.shape[1])
-            )
-        }
+        actions = range(momdp.successors.shape[1])
+        staying = {state for state in states if any(_rests(momdp, state, action, states) for action in actions)}
         if staying == states:
             return states
         states = staying
