@@ -274,8 +274,8 @@ def report(
     world: World,
     key: jax.Array | int,
     pairs: int = 5000,
-    rationality: float | None = None,
-    label_noise: float | None = None,
+    rationality: Any = None,
+    label_noise: Any = None,
 ) -> ModelReport:
     """Measures the reward models of a world on fresh pairs of reference sequences.
 
@@ -293,12 +293,24 @@ def report(
     key = jax.random.key(key) if isinstance(key, int) else key
     rationality = settings.rationality if rationality is None else rationality
     label_noise = settings.label_noise if label_noise is None else label_noise
+    return _report(settings, world, key, pairs, rationality, label_noise)
+
+
+@partial(jax.jit, static_argnames=("settings", "pairs"))
+def _report(
+    settings: TokenWorldSettings,
+    world: World,
+    key: jax.Array,
+    pairs: int,
+    rationality: jax.Array,
+    label_noise: jax.Array,
+) -> ModelReport:
     first, second = sample_pairs(key, world.reference, settings, pairs)
-    values = [_judge(settings, world, one) for one in (first, second)]
-    (rewards, attributes, golds), (rewards2, attributes2, _) = values
+    rewards, attributes, golds = _judge(settings, world, first)
+    other_rewards, other_attributes, _ = _judge(settings, world, second)
     own = jnp.arange(settings.components)
-    difference = (attributes - attributes2)[own, :, own]
-    predicted = ((rewards - rewards2) * world.models.scale)[own, :, own]
+    difference = (attributes - other_attributes)[own, :, own]
+    predicted = ((rewards - other_rewards) * world.models.scale)[own, :, own]
     true = choice_probability(difference, rationality, label_noise)
     return ModelReport(
         jnp.mean((predicted > 0) == (difference > 0), axis=1),
