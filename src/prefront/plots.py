@@ -39,6 +39,7 @@ LINES = ("-", "--", ":", "-.")
 EXACT = "#222222"
 FAINT = "#b8b8b8"
 PNG_DPI = 200
+LARGEST_PLAIN = 1e4  # Larger values get prefixes: 20k, 3M.
 STYLE: Any = {
     "axes.grid": True,
     "axes.labelsize": 9,
@@ -222,6 +223,8 @@ def plot_curves(
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if np.abs(held).max() >= LARGEST_PLAIN:
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def plot_intervals(
