@@ -28,6 +28,11 @@ AGENTS: dict[str, CatalogEntry] = {
             "prefront.agents.cmorl",
             "C-MORL: a population of PPO learners, then extension under constraints on returns (Liu et al., 2025)",
         ),
+        CatalogEntry(
+            "constrained_rlhf",
+            "prefront.agents.constrained_rlhf",
+            "constrained RLHF on token worlds: PPO, PPO-SAT, mu-, All- and xi-PPO (Moskovitz et al., 2024)",
+        ),
     )
 }
 

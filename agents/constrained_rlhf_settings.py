@@ -1,0 +1,242 @@
+"""Settings of constrained RLHF: which method, its numbers, and how training proceeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from prefront.learning.sequence_policies import SequenceNetworkSettings
+from prefront.registration import nearest_names
+
+RewardTransform = Callable[[jax.Array, Any], jax.Array]
+"""Maps rewards (n, K), or (n, K, M) of an ensemble, and a pytree of statistics to rewards (n,) or (n, K)."""
+
+Number = Any
+"""A number, or an array with one entry per run."""
+
+KINDS = ("ppo", "ppo_sat", "mu_ppo", "all_ppo", "xi_ppo")
+COEFFICIENTS = ("none", "fixed", "annealed", "adaptive")
+STOPS = ("never", "divergence", "reward")
+FORMS = ("exact", "paper")
+MULTIPLIER_UPDATES = ("iteration", "minibatch")
+CONSTRAINED = ("mu_ppo", "all_ppo", "xi_ppo")
+VECTORS = ("weights", "thresholds")
+
+
+STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MethodSettings:
+    """One method; a pytree whose leaves are its numbers, so that runs that differ in numbers are one `jax.vmap`.
+
+    Each number may be an array with one entry per run, `weights` and `thresholds` of shape (K,) or (runs, K).
+
+    Attributes:
+        kind: "ppo", "ppo_sat" (reward -sum_i a_i (r_i - theta_i)^2), "mu_ppo" (v_i >= theta_i), "all_ppo"
+            (v_i <= theta_i) or "xi_ppo" (v_i = theta_i).
+        coefficient: KL coefficient of ppo, ppo_sat and all_ppo: "none", "fixed", "annealed" or "adaptive". The
+            objective of mu_ppo and xi_ppo is the KL reward itself.
+        stop: Whether the policy is frozen: "never", when its KL exceeds `stop_divergence`, or when the "reward"
+            sum_i a_i r_i reaches sum_i a_i theta_i.
+        form: Multipliers in the "exact" or the "paper" form, see `prefront.learning.lagrangian`.
+        multiplier_updates: A step of the multipliers per "iteration" or per "minibatch".
+        transform: What becomes of the rewards before they are learned from; None leaves them as they are.
+        weights: Composition weights a; None stands for ones.
+        thresholds: theta, in units of the (transformed) rewards; None where the method needs none.
+        learning_rate: Adam's step size of the policy.
+        critic_learning_rate: Adam's step size of the critic.
+        final_rate: Share of both that is left at the end of training; they fall linearly.
+        kl_coefficient: KL coefficient, or its first value.
+        final_kl_coefficient: Its last value where it is annealed, geometrically.
+        kl_target: KL, in nats per sequence, that an adaptive coefficient aims at.
+        stop_divergence: KL at which training stops, if it does.
+        multiplier_rate: Step size of the multipliers.
+        multiplier_momentum: Their momentum.
+    """
+
+    kind: str = dataclasses.field(default="ppo", metadata=STATIC)
+    coefficient: str = dataclasses.field(default="none", metadata=STATIC)
+    stop: str = dataclasses.field(default="never", metadata=STATIC)
+    form: str = dataclasses.field(default="exact", metadata=STATIC)
+    multiplier_updates: str = dataclasses.field(default="iteration", metadata=STATIC)
+    transform: RewardTransform | None = dataclasses.field(default=None, metadata=STATIC)
+    weights: Any = None
+    thresholds: Any = None
+    learning_rate: Number = 0.03
+    critic_learning_rate: Number = 0.1
+    final_rate: Number = 1.0
+    kl_coefficient: Number = 0.2
+    final_kl_coefficient: Number = 0.03
+    kl_target: Number = 10.0
+    stop_divergence: Number = 10.0
+    multiplier_rate: Number = 0.05
+    multiplier_momentum: Number = 0.1
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the method has multipliers."""
+        return self.kind in CONSTRAINED
+
+    @property
+    def equality(self) -> bool:
+        """Whether its constraints are equalities."""
+        return self.kind == "xi_ppo"
+
+    @property
+    def upper(self) -> bool:
+        """Whether its constraints bound values from above."""
+        return self.kind == "all_ppo"
+
+    @property
+    def needs_thresholds(self) -> bool:
+        """Whether thresholds must be given."""
+        return self.constrained or self.kind == "ppo_sat" or self.stop == "reward"
+
+
+METHODS: dict[str, MethodSettings] = {
+    "ppo": MethodSettings(),
+    "ppo_fixed_kl": MethodSettings(coefficient="fixed"),
+    "ppo_annealed_kl": MethodSettings(coefficient="annealed", kl_coefficient=1.0),
+    "ppo_adaptive_kl": MethodSettings(coefficient="adaptive"),
+    "ppo_stopped_by_kl": MethodSettings(stop="divergence"),
+    "ppo_stopped_by_reward": MethodSettings(stop="reward"),
+    "ppo_sat": MethodSettings(kind="ppo_sat"),
+    "mu_ppo": MethodSettings(kind="mu_ppo"),
+    "all_ppo": MethodSettings(kind="all_ppo"),
+    "xi_ppo": MethodSettings(kind="xi_ppo"),
+    "mu_ppo_paper": MethodSettings(kind="mu_ppo", form="paper", multiplier_rate=0.1),
+    "all_ppo_paper": MethodSettings(kind="all_ppo", form="paper", multiplier_rate=0.1),
+    "xi_ppo_paper": MethodSettings(kind="xi_ppo", form="paper", multiplier_rate=0.1),
+}
+
+
+def method_settings(name: str, **changes: Any) -> MethodSettings:
+    """Returns the settings of a method by name, with changes.
+
+    Raises:
+        ValueError: The name is unknown.
+        TypeError: A change names no field.
+    """
+    if name not in METHODS:
+        raise ValueError(f"No method {name!r}. {nearest_names(name, list(METHODS))}")
+    known = [field.name for field in dataclasses.fields(MethodSettings)]
+    for change in changes:
+        if change not in known:
+            raise TypeError(f"A method has no setting {change!r}. {nearest_names(change, known)}")
+    return dataclasses.replace(METHODS[name], **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How training proceeds; the same for all runs of a batch.
+
+    Attributes:
+        iterations: Number of iterations: sample, estimate advantages, update.
+        sequences: Sequences per iteration.
+        epochs: Passes over them.
+        minibatches: Parts of a pass; must divide `sequences`.
+        clip: PPO's clipping range of probability ratios.
+        lambda_: Parameter of generalised advantage estimation; the discount is 1.
+        network: Form of policy and critic.
+        evaluation_interval: Iterations between two evaluations.
+        evaluation_sequences: Sequences per evaluation; they are counted apart from those of training.
+    """
+
+    iterations: int = 300
+    sequences: int = 256
+    epochs: int = 2
+    minibatches: int = 1
+    clip: float = 0.2
+    lambda_: float = 0.95
+    network: SequenceNetworkSettings = dataclasses.field(default_factory=SequenceNetworkSettings)
+    evaluation_interval: int = 10
+    evaluation_sequences: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "sequences", "epochs", "minibatches", "evaluation_interval", "evaluation_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.sequences % self.minibatches:
+            raise ValueError(f"sequences={self.sequences} must be a multiple of minibatches={self.minibatches}.")
+        if not 0 < self.clip < 1:
+            raise ValueError(f"clip must lie in (0, 1), got {self.clip}.")
+        if not 0 <= self.lambda_ <= 1:
+            raise ValueError(f"lambda_ must lie in [0, 1], got {self.lambda_}.")
+
+
+def check_method(method: MethodSettings, components: int) -> None:
+    """Refuses settings that make no sense.
+
+    Args:
+        method: The method.
+        components: Number of reward models K.
+
+    Raises:
+        ValueError: A choice is unknown, a number is out of range, or there are not K weights or thresholds.
+    """
+    choices = {
+        "kind": KINDS,
+        "coefficient": COEFFICIENTS,
+        "stop": STOPS,
+        "form": FORMS,
+        "multiplier_updates": MULTIPLIER_UPDATES,
+    }
+    for name, allowed in choices.items():
+        if getattr(method, name) not in allowed:
+            raise ValueError(
+                f"No {name} {getattr(method, name)!r}. {nearest_names(getattr(method, name), list(allowed))}"
+            )
+    positive = ["learning_rate", "critic_learning_rate", "kl_target", "stop_divergence", "multiplier_rate"]
+    if method.coefficient == "annealed":
+        positive += ["kl_coefficient", "final_kl_coefficient"]
+    for name in (field.name for field in dataclasses.fields(method) if not field.metadata.get("static")):
+        value = getattr(method, name)
+        if value is None:
+            continue
+        numbers = np.asarray(value, np.float64)
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{name} must be finite, got {value}.")
+        if name in positive and not (numbers > 0).all():
+            raise ValueError(f"{name} must be positive, got {value}.")
+        if name != "thresholds" and not (numbers >= 0).all():
+            raise ValueError(f"{name} must not be negative, got {value}.")
+        if name in VECTORS and (numbers.ndim not in (1, 2) or numbers.shape[-1] != components):
+            raise ValueError(
+                f"{components} reward models need {components} {name}, got shape {numbers.shape}: {value}."
+            )
+    for name in ("final_rate", "multiplier_momentum"):
+        if not (np.asarray(getattr(method, name)) <= 1).all():
+            raise ValueError(f"{name} must lie in [0, 1], got {getattr(method, name)}.")
+    if method.constrained and method.kind != "all_ppo" and method.coefficient != "none":
+        raise ValueError(f"{method.kind} maximises the KL reward itself; its coefficient must be 'none'.")
+    if method.needs_thresholds and method.thresholds is None:
+        raise ValueError(f"{method.kind} with stop={method.stop!r} needs {components} thresholds.")
+
+
+def per_run(method: MethodSettings, components: int, runs: int) -> MethodSettings:
+    """Returns the method with every number as an array of one entry per run, float32.
+
+    Raises:
+        ValueError: An array has another number of entries.
+    """
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(method):
+        if field.metadata.get("static"):
+            continue
+        value = getattr(method, field.name)
+        if value is None and field.name == "weights":
+            value = np.ones(components)
+        if value is None:
+            continue
+        shape = (runs, components) if field.name in VECTORS else (runs,)
+        try:
+            changes[field.name] = np.broadcast_to(np.asarray(value, np.float32), shape)
+        except ValueError:
+            raise ValueError(f"{field.name} has shape {np.shape(value)}; {runs} runs need {shape}.") from None
+    return dataclasses.replace(method, **changes)
