@@ -61,7 +61,9 @@ def test_scalarisation_alone_spends_the_same_steps():
 
 
 def test_nine_objectives():
-    result = train(tree(depth=3, objectives=9, seed=0), dataclasses.replace(SMALL, population=18), 0)
+    result = train(
+        tree(depth=3, objectives=9, seed=0), dataclasses.replace(SMALL, population=18, total_steps=18 * 48 * 4 * 8), 0
+    )
     assert result.front.returns.shape[1] == 9
     assert len(result.front) > 1
     assert set(result.history["stage"]) == {1, 2}

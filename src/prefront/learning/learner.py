@@ -226,7 +226,10 @@ class ActorCritic:
     ) -> Parameters:
         """Moves the policy by one constrained step; all returns are in the goal's units."""
         units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
-        centred = (advantages - advantages.mean((0, 1))) * learner.scale / units / (1.0 - self.gamma)
+        # A return is the mean of steps times how many an episode has, those far off discounted.
+        length = trajectory.started.size / jnp.maximum(trajectory.started.sum(), 1)
+        horizon = length if self.gamma == 1.0 else (1.0 - self.gamma**length) / (1.0 - self.gamma)
+        centred = (advantages - advantages.mean((0, 1))) * learner.scale / units * horizon
         distributions = jax.vmap(jax.vmap(self.policy.distribution_of, (None, 0)), (None, 0))
         old = distributions(learner.policy, trajectory.encoded)
         old_log = old.log_probability(trajectory.action)
