@@ -54,7 +54,7 @@ class Archive:
             kept = self._thinned(both, kept)
         size = len(self)
         entered = kept[kept >= size] - size
-        self.entries = [self.entries[i] if i < size else take(i - size) for i in kept]
+        self.entries = [self.entries[i] if i < size else take(i - size) for i in kept.tolist()]
         self.returns = both[kept]
         return entered
 

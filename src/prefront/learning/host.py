@@ -82,11 +82,12 @@ class HostEnvironments:
         return Step(_stacked(final), _stacked(following), rewards, terminated, truncated)
 
     def _vector_step(self, actions: np.ndarray) -> Step:
+        assert self._vector is not None
         observation, reward, terminated, truncated, infos = self._vector.step(actions)
         final = observation
         if (ended := np.flatnonzero(terminated | truncated)).size:
             final = jax.tree.map(np.copy, observation)
-            for i in ended:
+            for i in ended.tolist():
                 jax.tree.map(partial(_put, i), final, infos["final_obs"][i])
         return Step(final, observation, np.asarray(reward, np.float32), terminated, truncated & ~terminated)
 

@@ -17,7 +17,7 @@ from prefront.learning.advantages import generalised_advantages
 from prefront.learning.constrained import barrier_weights, updated_multipliers
 from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
-from prefront.learning.rollouts import Trajectory
+from prefront.learning.rollouts import Array, Trajectory
 from prefront.learning.trust_region import trust_region_step
 
 # Weight of the newest rollout in the running estimate of a policy's return.
@@ -77,9 +77,9 @@ class Goal(NamedTuple):
         units: What counts as a large difference of returns in each objective; inf stands for the reward scale.
     """
 
-    weights: jax.Array
-    thresholds: jax.Array
-    units: jax.Array
+    weights: Array
+    thresholds: Array
+    units: Array
 
 
 class Learner(NamedTuple):

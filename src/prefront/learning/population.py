@@ -16,7 +16,7 @@ from prefront.learning.learner import ActorCritic, Goal, Learner
 from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import Moments, no_moments, update_moments
 from prefront.learning.policy_tables import TransitionTable, exact_returns
-from prefront.learning.rollouts import Outcome, Trajectory
+from prefront.learning.rollouts import Array, Outcome, Trajectory
 
 
 def jit(function: Callable[..., Any], level: int = 1) -> Callable[..., Any]:
@@ -57,18 +57,18 @@ class Order(NamedTuple):
     """
 
     goal: Goal
-    learning_rate: jax.Array
-    adapt: jax.Array
-    updates: jax.Array
+    learning_rate: Array
+    adapt: Array
+    updates: Array
 
 
-def learner_keys(seed: jax.Array, iteration: jax.Array, number: int) -> jax.Array:
+def learner_keys(seed: Array, iteration: jax.Array, number: int) -> jax.Array:
     """Returns one random key per learner for an iteration."""
     key = jax.random.fold_in(jax.random.key(seed), iteration)
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(number))
 
 
-def fresh_learners(network: ActorCritic, seed: jax.Array, iteration: jax.Array, number: int) -> Population:
+def fresh_learners(network: ActorCritic, seed: Array, iteration: jax.Array, number: int) -> Population:
     """Draws a population of new learners, without copies of the environment."""
     learners = jax.vmap(network.init)(learner_keys(seed, iteration, number))
     rescaled = network.policy.encoder.kind == "mlp" and network.config.normalise_observations

@@ -6,7 +6,7 @@ Compiled environments are stepped inside the program (`start` and `collect` here
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from prefront import environment as functional
 from prefront.environment import Environment
 from prefront.learning.networks import Parameters, PolicyNetwork
+
+# A JAX array inside compiled programs, a NumPy array on the host.
+Array: TypeAlias = Any
 
 
 class Trajectory(NamedTuple):
@@ -113,8 +116,8 @@ def collect(
 class Outcome(NamedTuple):
     """Mean discounted return, shape (objectives,), and the number of environment steps that it took."""
 
-    returns: jax.Array
-    steps: jax.Array
+    returns: Array
+    steps: Array
 
 
 def evaluate(
