@@ -73,9 +73,12 @@ class BreakableBottles(FiniteEnvironment):
     with two in play, a bottle on the way costs one action to pick up as one at location 0 does, is carried less far
     and clears the floor. A limit of 33 covers whatever 100 steps can do.
 
-    ## Exact Answer
-    The coverage set, by optimistic linear support. The Pareto set of deterministic policies is not finite: because
-    bottles fall at random, a policy may choose among ever rarer contingencies, each at its own small price.
+    ## Best Known Front
+    The exact convex coverage set: 3 points at discount 0.99, each Pareto-optimal and the return of a stationary policy.
+    It is also the whole Pareto set of deterministic policies at discount 1. Below that the Pareto set holds more points
+    between them, of policies that wait before a risk so that the impact counts less, and it is not finite: because
+    bottles fall at random, a policy may choose among ever rarer contingencies, each at its own small price. So
+    `max_hypervolume` is a lower bound of what such policies reach together.
 
     ## Version History
     v0: transitions equal MO-Gymnasium 1.3.2's `breakable-bottles-v0`. Known differences: `bottles_dropped` tells
@@ -87,7 +90,7 @@ class BreakableBottles(FiniteEnvironment):
     objective_names = ("time", "bottles", "impact")
     discount = 0.99
     max_episode_steps = 100
-    front_kind = "unknown"
+    front_kind = "best known"
 
     def __init__(
         self,
@@ -184,18 +187,21 @@ class BreakableBottles(FiniteEnvironment):
         return state.delivered == WANTED
 
     def pareto_front(self, gamma: float | None = None) -> np.ndarray:
-        """Refuses, since the Pareto set is not finite.
+        """Returns the coverage set: Pareto-optimal points, all of them at discount 1 only, see the class's description.
 
-        Raises:
-            NotImplementedError: Always; `coverage_set` is finite and exact.
+        Args:
+            gamma: Discount in (0, 1]; the evaluation discount by default.
+
+        Returns:
+            Mutually non-dominated return vectors, shape (points, 3), float64, in lexicographic order.
         """
-        raise NotImplementedError("BreakableBottles has no finite Pareto front; its coverage_set is finite and exact.")
+        return self.coverage_set(gamma)
 
     def coverage_set(self, gamma: float | None = None) -> np.ndarray:
-        """Returns the exact convex coverage set, see `prefront.exact.momdp.coverage_set`."""
-        from prefront.exact.momdp import coverage_set, tabulate
+        """Returns the exact convex coverage set, see `prefront.exact.linear_support`."""
+        from prefront.exact.linear_support import linear_support
 
-        return self._cached("coverage_set", gamma, lambda rate: coverage_set(tabulate(self), rate, "linear support"))
+        return self._cached("coverage_set", gamma, lambda discount: linear_support(self.momdp(), discount).points)
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws the corridor from source to goal, how many bottles lie where, and the carrier with its own."""

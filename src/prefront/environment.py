@@ -10,13 +10,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box
+
+if TYPE_CHECKING:
+    from prefront.exact.tabulation import TabularMOMDP
 
 FrontKind = Literal["exact", "best known", "unknown"]
 
@@ -38,7 +41,8 @@ class Environment(FuncEnv[Any, Any, Any, Any, Any, Any, Any], abc.ABC):
         discount: The evaluation discount, in (0, 1].
         reference_point: Reference point of the hypervolume, shape (number of objectives,), float64.
         max_episode_steps: Episode limit; reaching it truncates and never terminates.
-        front_kind: Whether `pareto_front` is "exact", "best known" (a lower bound found by search) or "unknown".
+        front_kind: Whether `pareto_front` is "exact", "best known" (attained, but perhaps incomplete or
+            improvable: a lower bound) or "unknown".
     """
 
     id: str = ""
@@ -151,21 +155,34 @@ class FiniteEnvironment(Environment):
 
     def pareto_front(self, gamma: float | None = None) -> np.ndarray:
         """Returns the exact Pareto set of deterministic policies, see `prefront.exact.momdp.pareto_front`."""
-        from prefront.exact.momdp import pareto_front, tabulate
+        from prefront.exact.momdp import pareto_front
 
-        return self._cached("pareto_front", gamma, lambda discount: pareto_front(tabulate(self), discount))
+        return self._cached("pareto_front", gamma, lambda discount: pareto_front(self.momdp(), discount))
 
     def coverage_set(self, gamma: float | None = None) -> np.ndarray:
         """Returns the exact convex coverage set, see `prefront.exact.momdp.coverage_set`."""
-        from prefront.exact.momdp import NoFiniteFrontError, convex_hull_vertices, coverage_set, tabulate
+        from prefront.exact.momdp import NoFiniteFrontError, convex_hull_vertices, coverage_set
 
         def solve(discount: float) -> np.ndarray:
             try:
                 return convex_hull_vertices(self.pareto_front(discount))
             except NoFiniteFrontError:
-                return coverage_set(tabulate(self), discount, "linear support")
+                return coverage_set(self.momdp(), discount, "linear support")
 
         return self._cached("coverage_set", gamma, solve)
+
+    def momdp(self) -> TabularMOMDP:
+        """Returns the environment under its default parameters as a table, made once and kept, but never pickled."""
+        from prefront.exact.tabulation import tabulate
+
+        if "_table" not in self.__dict__:
+            self.__dict__["_table"] = tabulate(self)
+        made: TabularMOMDP = self.__dict__["_table"]
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what can be computed again."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_table", "_answers")}
 
     def _cached(self, question: str, gamma: float | None, solve: Any) -> np.ndarray:
         discount = check_discount(self.discount if gamma is None else gamma)

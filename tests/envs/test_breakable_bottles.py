@@ -6,7 +6,7 @@ import pytest
 
 import prefront
 from prefront.envs.breakable_bottles import LEFT, PICK_UP, RIGHT
-from prefront.exact.tabulation import tabulate
+from prefront.exact.momdp import pareto_front, tabulate
 
 VARIANTS = [
     {},
@@ -56,6 +56,19 @@ def test_bringing_one_bottle_at_a_time_is_the_safe_end_of_the_coverage_set():
     time = -(1 - 0.99 ** (2 * there_and_back)) / 0.01
     bottles = 25 * (0.99 ** (there_and_back - 1) + 0.99 ** (2 * there_and_back - 1))
     assert np.isclose(points, [time, bottles, 0.0], atol=1e-6).all(axis=1).any()
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.99, 0.9, 0.5])
+def test_known_points_are_extreme_and_none_is_dominated(gamma):
+    env = prefront.make("BreakableBottles-v0")
+    front = env.pareto_front(gamma)
+    assert np.array_equal(front, env.coverage_set(gamma))
+    assert env.front_kind == "best known"
+    assert env.max_hypervolume(gamma) > 0
+    if gamma == 1.0:
+        # There and back twice with one bottle each; or with both: three tiles, each without a loss 9 times of 10.
+        np.testing.assert_allclose(front, pareto_front(env.momdp(), 1.0), atol=1e-9)
+        np.testing.assert_allclose(front[:, 1:], [[50, 0], [50, -(1 - 0.9**3)]], atol=1e-9)
 
 
 def test_counting_further_changes_no_answer():
