@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from scipy.special import expit
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.mdp import TabularMDP, expected_rewards
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import evaluate, linear_form, pair_form
 from prefront.preferences.logistic import PUBLISHED, Descent, fit_logistic
@@ -57,6 +57,10 @@ class RewardModel(abc.ABC):
         """Returns the sum over answers of label log P(first) + (1 - label) log P(second), nats; always finite."""
         difference = self.scores(dataset.first) - self.scores(dataset.second)
         return float((dataset.labels * difference - np.logaddexp(0.0, difference)).sum())
+
+    def reward_table(self, mdp: TabularMDP) -> np.ndarray:
+        """Returns the mean learned reward of every state and action of a table, shape (S, A)."""
+        raise NotImplementedError(f"{type(self).__name__} has no reward on tables.")
 
     @classmethod
     def fit_batch(cls, models: Sequence[Self], datasets: Sequence[PreferenceDataset]) -> list[Self]:
@@ -131,6 +135,10 @@ class LinearRewardModel(RewardModel):
         if self.weights is None:
             raise NotFittedError(f"{type(self).__name__} has not been fitted: call fit(dataset) and use what it gives.")
         return self.weights
+
+    def reward_table(self, mdp: TabularMDP) -> np.ndarray:
+        """Returns the mean learned reward of every state and action, shape (S, A)."""
+        return expected_rewards(mdp, self.learned())
 
     def reward(self, features: Any) -> np.ndarray:
         """Returns the learned reward of feature vectors (..., d), shape (...)."""
