@@ -108,11 +108,11 @@ SEA = CMORLConfig(
 # One weight vector in several hundred singles out each leaf, so many learners with short lives.
 TREE = CMORLConfig(
     learner=TABLE,
-    total_steps=5_000_000,
+    total_steps=6_000_000,
     population=256,
     weights="random",
-    stage_one_share=0.9,
-    restarts=10,
+    stage_one_share=0.75,
+    restarts=9,
 )
 # A safe way round the enemies is longer than a risky one: much entropy and a fast table find it.
 GATHERING = CMORLConfig(
