@@ -1,0 +1,336 @@
+"""Claims and summary of the study `constrained_rlhf`, from its stored tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from prefront import statistics
+from prefront.claims import Claim, Verdict, judge
+from prefront.experiment import Results
+from prefront.experiments.constrained_rlhf import METHODS, PLACES
+from prefront.overoptimization import find_peak
+from prefront.tables import Table
+
+PAPER = "Moskovitz et al. (2024)"
+LAST_SHARE = 0.2
+FALL, SHARE, CLOSE_GOLD, CLOSE_THRESHOLD, STEPS_SHARE = 0.5, 0.8, 0.1, 0.05, 0.2
+FORMS = ("", "_paper")
+
+
+def decide(results: Results) -> list[Claim]:
+    """Returns the ledger: one claim or more per figure, then those that need the exact optimum."""
+    settings = results.settings
+    conditions = (
+        f"{settings.world.vocabulary} tokens, sequences of {settings.world.length}, thresholds at the exact joint "
+        f"proxy point, {settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
+    )
+    ledger = [_rises_and_falls(results), _points_differ(results)]
+    for form in FORMS:
+        ledger += _final_gold(results, form)
+    ledger += [_longer(results, name, worse) for name, worse in (("ppo", True), ("xi_ppo", False))]
+    ledger.append(_longer(results, "xi_ppo_paper", False))
+    for form in FORMS:
+        ledger += [
+            _side(results, f"mu_ppo{form}", 1),
+            _side(results, f"all_ppo{form}", -1),
+            _on(results, f"xi_ppo{form}"),
+        ]
+    ledger += _placed(results)
+    ledger.append(_search(results))
+    ledger += [_oscillates(results, form) for form in FORMS]
+    ledger += [_gold_gap(results), _nearest(results)]
+    return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
+
+
+def ending(table: Table, column: str, last: int) -> np.ndarray:
+    """Returns each seed's mean of a column over the last 20 % of the iterations up to `last`, shape (seeds,)."""
+    late = table.at((table["iteration"] > (1 - LAST_SHARE) * last) & (table["iteration"] <= last))
+    return np.array([late.where(seed=seed)[column].mean() for seed in late.unique("seed")])
+
+
+def of_method(results: Results, name: str, study: str = "methods", focus: str = "joint") -> Table:
+    """Returns the curves of one method; empty where it was not trained."""
+    return results["curves"].where(study=study, method=name, focus=focus)
+
+
+def _compare(
+    sentence: str, figure: str, ours: np.ndarray, theirs: np.ndarray, quantity: str = "mean difference in gold"
+) -> Claim:
+    """The claim that ours are larger, paired by seed."""
+    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))  # type: ignore[arg-type]
+    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
+    return Claim(
+        sentence=sentence,
+        paper=f"{PAPER}, {figure}" if figure else "",
+        stated="",
+        measured=interval.estimate,
+        quantity=quantity,
+        seeds=len(ours),
+        verdict=judge(greater.p_value, less.p_value),
+        interval=(interval.low, interval.high),
+        p_value=greater.p_value,
+        test=f"{greater.test}, paired by seed, one-sided; means {ours.mean():.3f} and {theirs.mean():.3f}; 95 % "
+        "bootstrap interval",
+    )
+
+
+def _bounded(
+    sentence: str, figure: str, values: Sequence[float] | np.ndarray, below: float, quantity: str, scale: float = 1.0
+) -> Claim:
+    """The claim that the mean lies below a bound, decided by its interval."""
+    interval = statistics.stratified_bootstrap(scale * np.asarray(values), np.mean)
+    bound = scale * below
+    verdict: Verdict = "holds" if interval.high < bound else "fails" if interval.low > bound else "undecided"
+    return Claim(
+        sentence=sentence,
+        paper=f"{PAPER}, {figure}" if figure else "",
+        stated="",
+        measured=interval.estimate,
+        quantity=quantity,
+        seeds=len(values),
+        verdict=verdict,
+        interval=(interval.low, interval.high),
+        test="mean with 95 % bootstrap interval over seeds",
+    )
+
+
+def _rises_and_falls(results: Results) -> Claim:
+    """Figure 3.1, on the exact path and, where they were trained, by learners."""
+    curves = results["curves"].where(study="alone")
+    method = "ppo_annealed_kl" if "ppo_annealed_kl" in curves.unique("method") else "exact"
+    alone = [curves.where(method=method, focus=focus) for focus in ("1", "2")]
+    falls = np.array(
+        [find_peak(one.where(seed=seed)["gold"]).fall for one in alone for seed in one.unique("seed")]
+    ).reshape(2, -1)
+    share, low, high = statistics.share_interval(falls > FALL)
+    return Claim(
+        sentence=f"Optimised alone, each reward model raises gold and then lowers it by more than {FALL}.",
+        paper=f"{PAPER}, Figure 3.1",
+        stated="both models",
+        measured=100 * share,
+        quantity="% of models and seeds",
+        seeds=falls.shape[1],
+        verdict="holds" if share >= SHARE else "fails",
+        interval=(100 * low, 100 * high),
+        test=f"95 % Wilson interval; mean fall {falls.mean():.2f}; {METHODS.get(method, 'exact path')}",
+    )
+
+
+def _points_differ(results: Results) -> Claim:
+    columns = ("threshold_1", "threshold_2")
+    joint, alone = (
+        np.stack([results["points"].where(place=place)[column] for column in columns], 1)
+        for place in ("joint", "independent")
+    )
+    test = statistics.wilcoxon_test(joint.mean(1), alone.mean(1))
+    distance = np.abs(joint - alone).mean(1)
+    interval = statistics.stratified_bootstrap(distance, np.mean)
+    return Claim(
+        sentence="The joint proxy point differs from the proxy points of the models alone.",
+        paper=f"{PAPER}, Figure 3.2",
+        stated="(0.48, 0.23) joint",
+        measured=interval.estimate,
+        quantity="mean distance per model, standard deviations of the reward",
+        seeds=len(distance),
+        verdict="holds" if test.p_value < 0.05 else "undecided",
+        interval=(interval.low, interval.high),
+        p_value=test.p_value,
+        test=f"{test.test} of the mean threshold, two-sided; means joint {joint.mean(0).round(2).tolist()}, alone "
+        f"{alone.mean(0).round(2).tolist()}",
+    )
+
+
+def _final_gold(results: Results, form: str) -> list[Claim]:
+    """Figure 5.1: gold at the end of training."""
+    last = results.settings.learner.iterations
+    pairs = [("xi_ppo", other) for other in ("ppo", "ppo_sat", "all_ppo", "mu_ppo", "ppo_adaptive_kl")]
+    found = []
+    for ours, theirs in [*pairs, ("mu_ppo", "ppo")]:
+        first = f"{ours}{form}"
+        second = theirs + (form if theirs in ("mu_ppo", "all_ppo") else "")
+        tables = of_method(results, first), of_method(results, second)
+        if all(len(one) for one in tables):
+            sentence = f"{METHODS[first]} ends with more gold than {METHODS[second]}."
+            figure = "" if theirs == "ppo_adaptive_kl" else "Figure 5.1"
+            found.append(_compare(sentence, figure, *(ending(one, "gold", last) for one in tables)))
+    return found
+
+
+def _longer(results: Results, name: str, worse: bool) -> Claim | None:
+    """Figure 5.1, right: what three times as much training does."""
+    settings, table = results.settings, of_method(results, name)
+    if settings.longer < 2 or not len(table):
+        return None
+    once, long = (ending(table, "gold", times * settings.learner.iterations) for times in (1, settings.longer))
+    if worse:
+        sentence = f"{METHODS[name]} loses gold when it trains {settings.longer} times longer."
+        return _compare(sentence, "Figure 5.1", once, long, "mean loss of gold")
+    sentence = f"{METHODS[name]} does not lose gold ({CLOSE_GOLD}) when it trains {settings.longer} times longer."
+    return _bounded(sentence, "Figure 5.1", once - long, CLOSE_GOLD, "mean loss of gold")
+
+
+def _side(results: Results, name: str, sign: int) -> Claim | None:
+    """Figure 5.2: rewards on the allowed side of their thresholds, but for 5 %."""
+    table = of_method(results, name)
+    if not len(table):
+        return None
+    last = results.settings.learner.iterations
+    errors = np.stack([ending(table, f"threshold_error_{k}", last) for k in (1, 2)])
+    worst = (-sign * errors).max(0)
+    where = "above" if sign > 0 else "below"
+    return _bounded(
+        f"{METHODS[name]} keeps both rewards {where} their thresholds.",
+        "Figure 5.2",
+        worst,
+        CLOSE_THRESHOLD,
+        f"% of the threshold on the wrong side, worse model (allowed: {100 * CLOSE_THRESHOLD:g})",
+        100.0,
+    )
+
+
+def _on(results: Results, name: str) -> Claim | None:
+    table = of_method(results, name)
+    if not len(table):
+        return None
+    return _bounded(
+        f"{METHODS[name]} keeps rewards on their thresholds.",
+        "Figure 5.2",
+        ending(table, "threshold_error", results.settings.learner.iterations),
+        CLOSE_THRESHOLD,
+        f"% mean threshold error in the last {LAST_SHARE:.0%} of training (allowed: {100 * CLOSE_THRESHOLD:g})",
+        100.0,
+    )
+
+
+def _placed(results: Results) -> list[Claim]:
+    """Figure 5.3: misplaced thresholds."""
+    last = results.settings.learner.iterations
+    tables = {place: of_method(results, "xi_ppo", "placed", place) for place in PLACES}
+    if not all(len(one) for one in tables.values()):
+        return []
+    gold = {place: ending(one, "gold", last) for place, one in tables.items()}
+    shift = f"{results.settings.threshold_shift:.0%}"
+    sentences = {
+        "lower": f"Thresholds {shift} below the joint proxy point end with less gold.",
+        "higher": f"Thresholds {shift} above the joint proxy point end with less gold.",
+        "independent": "Thresholds at the proxy points of the models alone end with less gold than at the joint one.",
+    }
+    return [_compare(text, "Figure 5.3", gold["joint"], gold[place]) for place, text in sentences.items()]
+
+
+def search_costs(results: Results) -> Table:
+    """Returns, per seed, the grid's best gold and cost, and what NM-PPO spent until it had as much."""
+    rows = []
+    for seed in results["search"].unique("seed"):
+        own = results["search"].where(seed=seed)
+        grid, inside, exact = (own.where(strategy=one) for one in ("grid", "nm_ppo", "exact"))
+        if not len(grid) or not len(inside):
+            continue
+        ends = [grid.where(run=number)["gold"][-1] for number in grid.unique("run")]
+        best, cost = max(ends), float(grid["spent"].max())
+        reached = inside["spent"][inside["gold"] >= best - CLOSE_GOLD]
+        spent = float(reached[0]) if len(reached) else np.inf
+        rows.append(
+            {"seed": seed, "grid_gold": best, "grid_cost": cost, "share": spent / cost, "gold": inside["gold"][-1]}
+            | {"exact_gold": exact["gold"][0], "reached": len(reached) > 0}
+        )
+    return Table.from_rows(rows)
+
+
+def _search(results: Results) -> Claim | None:
+    """Figure 5.4: median, because a search that never gets there has no finite cost."""
+    if "search" not in results.tables:
+        return None
+    costs = search_costs(results)
+    within, low, high = statistics.share_interval(costs["share"] <= STEPS_SHARE)
+    median = float(np.median(costs["share"]))
+    return Claim(
+        sentence=f"NM-PPO reaches the gold of the best fixed-threshold run (within {CLOSE_GOLD}) at a fifth of the "
+        "cost of the grid of runs.",
+        paper=f"{PAPER}, Figure 5.4",
+        stated="about a fifth",
+        measured=100 * within,
+        quantity="% of the seeds",
+        seeds=len(costs),
+        verdict="holds" if low > 0.5 else "fails" if high < 0.5 else "undecided",
+        interval=(100 * low, 100 * high),
+        test=f"95 % Wilson interval against one half; median share of the grid's sequences {median:.3f}; gold at the "
+        f"end {costs['gold'].mean():.2f}, best of the grid {costs['grid_gold'].mean():.2f}, search with the exact "
+        f"optimum {costs['exact_gold'].mean():.2f}",
+    )
+
+
+def _oscillates(results: Results, form: str) -> Claim | None:
+    """Figure D.2: standard deviation of multipliers in the second half of training, relative to their mean size."""
+    last = results.settings.learner.iterations
+
+    def swing(name: str) -> np.ndarray:
+        table = of_method(results, name)
+        late = table.at((table["iteration"] > last / 2) & (table["iteration"] <= last))
+        every = [late.where(seed=seed) for seed in late.unique("seed")]
+        series = [np.stack([one["multiplier_1"], one["multiplier_2"]]) for one in every]
+        return np.array([np.mean(one.std(1) / np.maximum(np.abs(one).mean(1), 1e-6)) for one in series])
+
+    names = f"all_ppo{form}", f"xi_ppo{form}"
+    if not all(len(of_method(results, name)) for name in names):
+        return None
+    sentence = f"The multipliers of {METHODS[names[0]]} oscillate more than those of {METHODS[names[1]]}."
+    quantity = "mean difference of the relative standard deviation"
+    return _compare(sentence, "Figure D.2", *(swing(name) for name in names), quantity=quantity)
+
+
+def _gold_gap(results: Results) -> Claim | None:
+    table = of_method(results, "xi_ppo")
+    if not len(table):
+        return None
+    gaps = ending(table, "gold_gap", results.settings.learner.iterations)
+    interval = statistics.stratified_bootstrap(gaps, np.mean)
+    inside, outside = max(map(abs, (interval.low, interval.high))) < CLOSE_GOLD, abs(interval.estimate) > CLOSE_GOLD
+    return Claim(
+        sentence=f"The mean gold of ξ-PPO ends within {CLOSE_GOLD} of the exact constrained optimum.",
+        paper="",
+        stated="",
+        measured=interval.estimate,
+        quantity="gold of the optimum minus that of the policy, mean",
+        seeds=len(gaps),
+        verdict="holds" if inside else "fails" if outside else "undecided",
+        interval=(interval.low, interval.high),
+        test=f"mean with 95 % bootstrap interval; mean size {np.abs(gaps).mean():.3f}",
+    )
+
+
+def _nearest(results: Results) -> Claim | None:
+    """Whether the exact form ends nearer to the optimum than the paper's."""
+    tables = of_method(results, "xi_ppo_paper"), of_method(results, "xi_ppo")
+    if not all(len(one) for one in tables):
+        return None
+    last = results.settings.learner.iterations
+    return _compare(
+        "ξ-PPO ends nearer to the exact optimum than ξ-PPO in the paper's form.",
+        "",
+        *(ending(one, "optimum_divergence", last) for one in tables),
+        quantity="mean difference of KL(policy || optimum), nats",
+    )
+
+
+def summarise(results: Results) -> Table:
+    """Returns one row per method, with means over seeds and the standard error of gold."""
+    last, rows = results.settings.learner.iterations, []
+    for name in results.settings.methods:
+        table = of_method(results, name)
+        if not len(table):
+            continue
+        gold = ending(table, "gold", last)
+        row = {"method": METHODS[name], "gold": gold.mean(), "s.e.": gold.std(ddof=1) / np.sqrt(len(gold))}
+        names = {"kl": "KL", "gold_gap": "gold gap", "optimum_divergence": "KL to optimum"}
+        row |= {names[one]: ending(table, one, last).mean() for one in names if one in table.columns}
+        if "threshold_error" in table.columns and np.isfinite(table["threshold_error"]).all():
+            row["threshold error, %"] = 100 * ending(table, "threshold_error", last).mean()
+        row[f"gold, {results.settings.longer} times longer"] = ending(
+            table, "gold", results.settings.longer * last
+        ).mean()
+        rows.append({**row, "seeds": len(gold)})
+    return Table.from_rows(rows)

@@ -1,0 +1,377 @@
+"""Reward-model overoptimization: gold rises, then falls, while the proxy that is optimised keeps rising.
+
+In worlds of token sequences whose KL-regularised optima are known exactly, the whole curve of gold against proxy and KL
+is computed, and learners and best-of-n sampling are set beside it: where gold peaks and what moves the peak, which of
+the published functional forms describe it, and what pairs, label noise and the size of the reward model change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefront import statistics
+from prefront.claims import Claim, judge
+from prefront.experiment import Job, Results, Rows
+from prefront.experiments.token_worlds import (
+    LearnerSettings,
+    Row,
+    WorldSettings,
+    exact_curve,
+    learned_curve,
+    made_world,
+    reward_columns,
+)
+from prefront.overoptimization import FORMS, find_peak, fit_form
+from prefront.tables import Table
+
+GAO = "Gao, Schulman and Hilton (2022), Section 3"
+MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
+FALL = 0.5
+SHARE = 0.8
+AGREEMENT, NEAR = 0.2, 15.0
+SOURCES = {
+    "exact": "exact path",
+    "ppo_annealed_kl": "PPO, KL annealed",
+    "ppo": "PPO, no KL",
+    "best_of_n": "best-of-n",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is computed.
+
+    Attributes:
+        world: The worlds.
+        learner: How learners train.
+        correlations: Correlations of the gold attributes at which the peak is located.
+        pairs: Numbers of comparisons per reward model to compare.
+        label_noises: Rates of mistakes to compare.
+        models: Reward models to compare, each a form and its width, such as "mlp-32".
+        largest_multiplier: End of the exact path.
+        points: Points of an exact path.
+        samples: Sequences from which gold is estimated at each point.
+        largest_n: Largest n of best-of-n, a power of two, and the reference sequences in a pool.
+        pools: Independent pools of reference sequences.
+    """
+
+    world: WorldSettings = dataclasses.field(default_factory=WorldSettings)
+    learner: LearnerSettings = dataclasses.field(default_factory=LearnerSettings)
+    correlations: tuple[float, ...] = (-0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
+    pairs: tuple[int, ...] = (125, 250, 500, 1000, 2000)
+    label_noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    models: tuple[str, ...] = ("mlp-8", "mlp-32", "transformer-16", "transformer-32")
+    largest_multiplier: float = 8.0
+    points: int = 41
+    samples: int = 4096
+    largest_n: int = 4096
+    pools: int = 8
+
+    def __post_init__(self) -> None:
+        if self.points < 3 or self.samples < 2 or not self.largest_multiplier > 0:
+            raise ValueError(
+                f"An exact path needs points >= 3, samples >= 2 and a positive largest_multiplier, got {self.points}, "
+                f"{self.samples} and {self.largest_multiplier}."
+            )
+        if self.largest_n < 2:
+            raise ValueError(f"largest_n must be at least 2, got {self.largest_n}.")
+
+
+_SMOKE = Settings(
+    learner=LearnerSettings(iterations=60, sequences=128, evaluation_sequences=256),
+    correlations=(0.0, 0.9),
+    pairs=(250,),
+    label_noises=(0.3,),
+    models=(),
+    points=13,
+    samples=512,
+    largest_n=256,
+    pools=2,
+)
+PRESETS = {"smoke": _SMOKE, "paper": Settings()}
+SEEDS = {"smoke": 2, "paper": 10}
+
+
+def parts(settings: Settings) -> list[str]:
+    """Names the pieces: exact paths, learners, best-of-n, and the reward models that have no exact path."""
+    return ["exact", "data", "ppo_annealed_kl", "ppo", *(f"model.{name}" for name in settings.models)]
+
+
+def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
+    """Computes the curves of one piece.
+
+    Returns:
+        `curves`: one row per point, with the columns of `prefront.experiments.token_worlds` and `source` ("exact",
+        "ppo", "ppo_annealed_kl" or "best_of_n"), `model`, `correlation`, `pairs`, `label_noise`, and `iteration` or
+        `n` where they apply. `models`: what the reward models are worth on held-out pairs.
+    """
+    kind, _, model = job.part.partition(".")
+    if kind == "exact":
+        return _with_reports(settings, settings.world, seed, "linear", _exact(settings, seed))
+    if kind == "data":
+        return {"curves": _data(settings, seed)}
+    if kind == "model":
+        curves = _learner(settings, settings.world, seed, "ppo_annealed_kl", job, model)
+        return _with_reports(
+            settings, settings.world, seed, model, curves + _best_of_n(settings, settings.world, seed, model)
+        )
+    correlations = settings.correlations if kind == "ppo_annealed_kl" else (settings.world.correlation,)
+    worlds = [dataclasses.replace(settings.world, correlation=one) for one in _with_default(settings, correlations)]
+    return {"curves": [row for world in worlds for row in _learner(settings, world, seed, kind, job)]}
+
+
+def _with_default(settings: Settings, correlations: tuple[float, ...]) -> list[float]:
+    return list(dict.fromkeys((settings.world.correlation, *correlations)))
+
+
+def _labels(world: WorldSettings, source: str, model: str = "linear") -> Row:
+    labels: Row = {"source": source, "model": model}
+    return {**labels, **{name: getattr(world, name) for name in ("correlation", "pairs", "label_noise")}}
+
+
+def _path(settings: Settings, world: WorldSettings, seed: int) -> list[Row]:
+    whole, made = made_world(world, seed)
+    scales = np.linspace(0.0, settings.largest_multiplier, settings.points)
+    rows = exact_curve(whole, made, (1.0, 1.0), scales, settings.samples)
+    return [{**_labels(world, "exact"), **row} for row in rows]
+
+
+def _exact(settings: Settings, seed: int) -> list[Row]:
+    worlds = [
+        dataclasses.replace(settings.world, correlation=one) for one in _with_default(settings, settings.correlations)
+    ]
+    paths = [row for world in worlds for row in _path(settings, world, seed)]
+    return paths + _best_of_n(settings, settings.world, seed)
+
+
+def _data(settings: Settings, seed: int) -> list[Row]:
+    """Exact paths of the worlds that differ from the default in one number."""
+    own = settings.world
+    worlds = [dataclasses.replace(own, pairs=one) for one in settings.pairs if one != own.pairs]
+    worlds += [dataclasses.replace(own, label_noise=one) for one in settings.label_noises if one != own.label_noise]
+    return [row for world in worlds for row in _path(settings, world, seed)]
+
+
+def _learner(
+    settings: Settings, world: WorldSettings, seed: int, method: str, job: Job, model: str = "linear"
+) -> list[Row]:
+    from prefront.agents.constrained_rlhf import method_settings
+
+    whole, made = made_world(world, seed, model)
+    rows = learned_curve(whole, made, method_settings(method), settings.learner, seed, job)
+    return [{**_labels(world, method, model), **row} for row in rows]
+
+
+def _best_of_n(settings: Settings, world: WorldSettings, seed: int, model: str = "linear") -> list[Row]:
+    """The curve of best-of-n by the summed proxy."""
+    import jax
+
+    from prefront.agents.best_of_n import best_of_n
+
+    whole, made = made_world(world, seed, model)
+    sizes = 2 ** np.arange(int(np.log2(settings.largest_n)) + 1)
+    found = best_of_n(whole, made, jax.random.key(seed), sizes, pool=settings.largest_n, pools=settings.pools)
+    return [
+        {**_labels(world, "best_of_n", model), "n": int(n), "kl": float(found.divergence[i])}
+        | {"gold": float(found.gold[i]), "gold_error": float(found.gold_error[i]), **reward_columns(found.rewards[i])}
+        for i, n in enumerate(sizes)
+    ]
+
+
+def _with_reports(
+    settings: Settings, world: WorldSettings, seed: int, model: str, curves: list[Row]
+) -> dict[str, Rows]:
+    import jax
+
+    from prefront.preferences.sequence_worlds import report
+
+    whole, made = made_world(world, seed, model)
+    found = jax.device_get(report(whole, made, seed + 2**20))
+    reports = [
+        {**_labels(world, "report", model), "component": i + 1}
+        | {name: float(getattr(found, name)[i]) for name in found._fields if name != "model_correlation"}
+        for i in range(whole.components)
+    ]
+    return {"curves": curves, "models": reports}
+
+
+def peaks(curves: Table, **equal: Any) -> Table:
+    """Returns one row per seed: where its curve with the given labels peaks, how far it falls, and the two fits."""
+    rows = []
+    chosen = curves.where(**equal)
+    for seed in chosen.unique("seed"):
+        one = chosen.where(seed=seed)
+        gold, kl, proxy = one["gold"], one["kl"], one["proxy"]
+        peak = find_peak(gold)
+        fits = {form: fit_form(kl, gold - gold[0], form) for form in FORMS}
+        rows.append(
+            {"seed": seed, "gold": peak.gold, "fall": peak.fall, "kl": kl[peak.index], "proxy": proxy[peak.index]}
+            | {"rise": proxy[-1] - proxy[peak.index], "end_kl": kl[-1], "inside": peak.inside}
+            | {f"{form}_{name}": getattr(fit, name) for form, fit in fits.items() for name in ("a", "b", "r_squared")}
+        )
+    return Table.from_rows(rows)
+
+
+def _default(settings: Settings, source: str, **changes: Any) -> Row:
+    return {**_labels(settings.world, source), **changes}
+
+
+def claims(results: Results) -> list[Claim]:
+    """Decides what Gao et al. and Moskovitz et al. say of such curves, as far as these worlds show it."""
+    settings, curves = results.settings, results["curves"]
+    conditions = (
+        f"{settings.world.vocabulary} tokens, sequences of {settings.world.length}, {settings.world.pairs} pairs, "
+        f"{settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
+    )
+    found = {source: peaks(curves, **_default(settings, source)) for source in SOURCES}
+    ledger = [_falls(found[source], SOURCES[source]) for source in ("exact", "ppo_annealed_kl")]
+    ledger.append(_follows(settings, curves))
+    for source in ("exact", "ppo_annealed_kl"):
+        ledger += _trends(settings, curves, source)
+    ledger.append(_better_form(found["best_of_n"], "best_of_n", "quadratic"))
+    ledger += [_better_form(found[one], one, "logarithmic") for one in ("exact", "ppo_annealed_kl")]
+    return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
+
+
+def _falls(rows: Table, name: str) -> Claim:
+    share, low, high = statistics.share_interval((rows["fall"] > FALL) & (rows["rise"] > 0))
+    return Claim(
+        sentence=f"{name}: gold falls by more than {FALL} from its peak while the proxy rises.",
+        paper=GAO,
+        stated=f"in {SHARE:.0%} of the seeds",
+        measured=100 * share,
+        quantity="% of the seeds",
+        seeds=len(rows),
+        verdict="holds" if share >= SHARE else "fails",
+        interval=(100 * low, 100 * high),
+        test=f"95 % Wilson interval; gold falls by {rows['fall'].mean():.2f} on average, proxy rises by "
+        f"{rows['rise'].mean():.2f}",
+    )
+
+
+def _follows(settings: Settings, curves: Table) -> Claim:
+    """Compares gold at equal KL, by interpolating the exact path."""
+    gaps = []
+    for seed in curves.unique("seed"):
+        exact = curves.where(**_default(settings, "exact"), seed=seed)
+        learned = curves.where(**_default(settings, "ppo_annealed_kl"), seed=seed)
+        near = learned["kl"] < min(NEAR, float(exact["kl"].max()))
+        expected = np.interp(learned["kl"][near], exact["kl"], exact["gold"])
+        gaps.append(float(np.mean(np.abs(learned["gold"][near] - expected))))
+    interval = statistics.stratified_bootstrap(gaps, np.mean)
+    return Claim(
+        sentence=f"PPO with an annealed KL coefficient follows the exact path within {AGREEMENT} of gold.",
+        paper="",
+        stated="",
+        measured=interval.estimate,
+        quantity=f"mean distance in gold at equal KL below {NEAR:g} nats",
+        seeds=len(gaps),
+        verdict="holds" if interval.high < AGREEMENT else "fails" if interval.low > AGREEMENT else "undecided",
+        interval=(interval.low, interval.high),
+        test="mean with 95 % bootstrap interval",
+    )
+
+
+def _trends(settings: Settings, curves: Table, source: str) -> list[Claim]:
+    """What moves the peak; each level is paired by seed."""
+    name = SOURCES[source]
+    studies: list[tuple[str, tuple[float, ...], str, str, str, str]] = [
+        ("correlation", settings.correlations, "proxy", "rises with the correlation of the gold attributes", "", "up"),
+        ("correlation", settings.correlations, "kl", "rises with the correlation of the gold attributes", "", "up"),
+    ]
+    if source == "exact":
+        studies += [
+            ("pairs", settings.pairs, "gold", "rises with the comparisons per reward model", GAO, "up"),
+            ("label_noise", settings.label_noises, "gold", "falls with label noise", GAO, "down"),
+        ]
+    else:
+        for form in ("mlp", "transformer"):
+            models = tuple(one for one in settings.models if one.startswith(form))
+            sizes = f"rises with the width of {form} reward models"
+            studies.append(("model", models, "gold", sizes, GAO, "up"))  # type: ignore[arg-type]
+    words = {"proxy": "the summed proxy at the peak of gold", "kl": "KL at the peak", "gold": "gold at its peak"}
+    found = []
+    for column, levels, quantity, what, paper, way in studies:
+        if len(levels) < 2:
+            continue
+        values = np.column_stack(
+            [peaks(curves, **_default(settings, source, **{column: level}))[quantity] for level in levels]
+        )
+        ranks = np.arange(len(levels))
+        greater, less = (statistics.trend_test(values, ranks, one) for one in ("greater", "less"))
+        towards, against = (greater, less) if way == "up" else (less, greater)
+        means = values.mean(0)
+        spearman = statistics.trend_test(means[None], ranks).statistic
+        found.append(
+            Claim(
+                sentence=f"{name}: {words[quantity]} {what}.",
+                paper=paper or MOSKOVITZ,
+                stated="",
+                measured=spearman,
+                quantity="Spearman correlation of the level and the mean over paired seeds",
+                seeds=len(values),
+                verdict=judge(towards.p_value, against.p_value),
+                p_value=towards.p_value,
+                test=f"{greater.test} ({greater.statistic:.2f} on average), one-sided; means "
+                + ", ".join(f"{level}: {mean:.3g}" for level, mean in zip(levels, means, strict=True)),
+            )
+        )
+    return found
+
+
+def _better_form(rows: Table, source: str, form: str) -> Claim:
+    """Compares how much of the variance both forms explain."""
+    other = "logarithmic" if form == "quadratic" else "quadratic"
+    text = {"quadratic": "d (a - b d)", "logarithmic": "d (a - b ln d)"}
+    ours, theirs = rows[f"{form}_r_squared"], rows[f"{other}_r_squared"]
+    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))  # type: ignore[arg-type]
+    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
+    return Claim(
+        sentence=f"{SOURCES[source]}: gold follows {text[form]}, d = sqrt(KL), better than {text[other]}.",
+        paper=GAO,
+        stated=f"{text[form]} fits {'best-of-n' if form == 'quadratic' else 'reinforcement learning'}",
+        measured=interval.estimate,
+        quantity="mean difference in R2",
+        seeds=len(rows),
+        verdict=judge(greater.p_value, less.p_value),
+        interval=(interval.low, interval.high),
+        p_value=greater.p_value,
+        test=f"{greater.test}, paired by seed, one-sided; mean R2 {ours.mean():.3f} and {theirs.mean():.3f}",
+    )
+
+
+def summary(results: Results) -> Table:
+    """Returns one row per curve: means over seeds of the peak, the fall and both fits."""
+    curves, rows = results["curves"], []
+    labels = ("source", "model", "correlation", "pairs", "label_noise")
+    every = dict.fromkeys(zip(*(curves[name].tolist() for name in labels), strict=True))
+    for values in every:
+        label = dict(zip(labels, values, strict=True))
+        found = peaks(curves, **label)
+        means = {name: float(np.mean(found[name])) for name in ("gold", "fall", "kl", "proxy")}
+        fits = {f"R2 {form}": float(np.mean(found[f"{form}_r_squared"])) for form in FORMS}
+        row = {"curve": SOURCES[label["source"]], **{name: label[name] for name in labels[1:]}}
+        row |= {"peak gold": means["gold"], "s.e.": float(np.std(found["gold"], ddof=1) / np.sqrt(len(found)))}
+        rows.append(
+            row | {"fall": means["fall"], "KL at peak": means["kl"], "proxy at peak": means["proxy"], **fits}
+            | {"seeds": len(found)}
+        )  # fmt: skip
+    return Table.from_rows(rows)
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws the curves, the location of the peak, and what pairs, noise and the model change."""
+    from prefront.experiments.overoptimization_figures import draw
+
+    return draw(results, folder)
+
+
+if __name__ == "__main__":
+    from prefront.cli import main
+
+    sys.exit(main(["run", "overoptimization", *sys.argv[1:]]))

@@ -1,0 +1,119 @@
+"""Figures of the study `overoptimization`, from its stored tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prefront import plots
+from prefront.experiment import Results
+from prefront.experiments.overoptimization import SOURCES, peaks
+from prefront.experiments.token_world_plots import on_grid, plot_band, plot_levels
+from prefront.overoptimization import FORMS, fit_form
+from prefront.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DISTANCE = r"$\sqrt{\mathrm{KL}}$, KL in nats"
+GOLD = "gold"
+FORM_NAMES = {"quadratic": r"$d\,(a - b\,d)$", "logarithmic": r"$d\,(a - b\,\ln d)$"}
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draws all figures; returns their paths."""
+    with plots.style():
+        return [
+            *_curves(results, folder),
+            *_peaks(results, folder),
+            *_forms(results, folder),
+            *_data(results, folder),
+        ]
+
+
+def _at(results: Results, source: str, **changes: Any) -> Table:
+    world = results.settings.world
+    equal = {"source": source, "model": "linear", "correlation": world.correlation}
+    equal |= {"pairs": world.pairs, "label_noise": world.label_noise}
+    return results["curves"].where(**{**equal, **changes})
+
+
+def _curves(results: Results, folder: Path) -> list[Path]:
+    """Gold and proxy against distance, gold against proxy, gold against KL."""
+    figure, axes = plots.new_figure(columns=3, height=2.6)
+    for number, (source, name) in enumerate(SOURCES.items()):
+        table = _at(results, source)
+        plot_band(axes[0], table, "kl", "gold", number, name, root=True)
+        plot_band(axes[1], table, "kl", "proxy", number, name, root=True)
+        plot_band(axes[2], table, "proxy", "gold", number, name)
+    for one, x, y in ((axes[0], DISTANCE, GOLD), (axes[1], DISTANCE, "summed proxy"), (axes[2], "summed proxy", GOLD)):
+        one.set_xlabel(x)
+        one.set_ylabel(y)
+    for one in (axes[0], axes[2]):
+        one.axhline(0.0, color=plots.EXACT, linewidth=0.6, linestyle=":")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(SOURCES))
+    return plots.save(figure, folder, "gold_and_proxy")
+
+
+def _peaks(results: Results, folder: Path) -> list[Path]:
+    levels = results.settings.correlations
+    if len(levels) < 2:
+        return []
+    figure, axes = plots.new_figure(columns=3, height=2.4)
+    words = {"proxy": "summed proxy at the peak", "kl": "KL at the peak, nats", "gold": "gold at the peak"}
+    for number, source in enumerate(("exact", "ppo_annealed_kl")):
+        for one, column in zip(axes, words, strict=True):
+            values = [peaks(_at(results, source, correlation=level))[column] for level in levels]
+            plot_levels(one, levels, np.column_stack(values), number, SOURCES[source], faint=number == 0)
+    for one, label in zip(axes, words.values(), strict=True):
+        one.set_xlabel("correlation of the gold attributes")
+        one.set_ylabel(label)
+    axes[0].legend(loc="upper left")
+    return plots.save(figure, folder, "peak_by_correlation")
+
+
+def _forms(results: Results, folder: Path) -> list[Path]:
+    """Mean curves with both forms fitted to them."""
+    sources = ("exact", "ppo_annealed_kl", "best_of_n")
+    figure, axes = plots.new_figure(columns=3, height=2.4)
+    for one, source in zip(axes, sources, strict=True):
+        table = _at(results, source)
+        plot_band(one, table, "kl", "gold", 0, "mean", root=True, color=plots.EXACT, linestyle="-")
+        grid, values = on_grid(table, "kl", "gold", root=True)
+        mean = np.nanmean(values, axis=0)
+        for number, form in enumerate(FORMS):
+            fit = fit_form(grid**2, mean - mean[0], form)
+            look = {"color": plots.look(number)["color"], "linestyle": plots.LINES[1 + number]}
+            one.plot(grid, mean[0] + fit(grid), label=f"{FORM_NAMES[form]}, $R^2$ = {fit.r_squared:.2f}", **look)
+        one.set_title(SOURCES[source])
+        one.set_xlabel(DISTANCE)
+        one.legend(loc="best", fontsize=7)
+    axes[0].set_ylabel(GOLD)
+    return plots.save(figure, folder, "functional_forms")
+
+
+def _data(results: Results, folder: Path) -> list[Path]:
+    settings = results.settings
+    panels: list[tuple[str, str, tuple[Any, ...], str]] = [
+        ("comparisons per model", "pairs", tuple(sorted({*settings.pairs, settings.world.pairs})), "exact"),
+        ("label noise", "label_noise", tuple(sorted({*settings.label_noises, settings.world.label_noise})), "exact"),
+    ]
+    if settings.models:
+        panels += [("reward model, PPO", "model", ("linear", *settings.models), "ppo_annealed_kl")]
+        panels += [("reward model, best-of-n", "model", ("linear", *settings.models), "best_of_n")]
+    figure, axes = plots.new_figure(columns=2, rows=(len(panels) + 1) // 2, height=2.3 * ((len(panels) + 1) // 2))
+    for one, (title, column, levels, source) in zip(axes, panels, strict=True):
+        for number, level in enumerate(levels):
+            plot_band(one, _at(results, source, **{column: level}), "kl", "gold", number, f"{level}", root=True)
+        _finish(one, title)
+    return plots.save(figure, folder, "data_and_models")
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.axhline(0.0, color=plots.EXACT, linewidth=0.6, linestyle=":")
+    axes.set_title(title)
+    axes.set_xlabel(DISTANCE)
+    axes.set_ylabel(GOLD)
+    axes.legend(loc="best", fontsize=7)

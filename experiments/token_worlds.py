@@ -1,0 +1,190 @@
+"""What the studies of token worlds share: worlds by seed, exact curves, proxy points, learners and their tables.
+
+Every row of a curve has `kl`, `gold`, `gold_error` (standard error of its estimate), `proxy` (sum of rewards) and
+`reward_1`, `reward_2`, ... Gold is never seen by a learner. Seed s means world s, and learners of the random key s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prefront.experiment import Job
+
+if TYPE_CHECKING:
+    from prefront.agents.constrained_rlhf import MethodSettings, Trainer, TrainingResult
+    from prefront.preferences.sequence_worlds import TokenWorldSettings, World
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldSettings:
+    """Which token worlds are studied.
+
+    Attributes:
+        vocabulary: Number of tokens.
+        length: Tokens per sequence.
+        correlation: Correlation of the two gold attributes under the reference policy.
+        pairs: Comparisons that each reward model learns from.
+        label_noise: Rate at which annotators' answers are turned around.
+        unseen_weight: Weight in gold of repetition, which no annotator sees.
+    """
+
+    vocabulary: int = 16
+    length: int = 12
+    correlation: float = 0.0
+    pairs: int = 500
+    label_noise: float = 0.1
+    unseen_weight: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerSettings:
+    """How learners train, all alike.
+
+    Attributes:
+        iterations: Iterations of training.
+        sequences: Sequences per iteration.
+        evaluation_interval: Iterations between two evaluations; must divide `iterations`.
+        evaluation_sequences: Sequences per evaluation, counted apart.
+    """
+
+    iterations: int = 300
+    sequences: int = 256
+    evaluation_interval: int = 10
+    evaluation_sequences: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.evaluation_interval < 1 or self.iterations % self.evaluation_interval:
+            raise ValueError(
+                f"iterations must be a positive multiple of evaluation_interval = {self.evaluation_interval}, got "
+                f"{self.iterations}."
+            )
+
+
+@functools.lru_cache(maxsize=16)
+def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tuple[TokenWorldSettings, World]:
+    """Returns a seed's world.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them.
+        model: Reward model, "linear", or a form and its width such as "mlp-32".
+    """
+    from prefront.preferences.sequence_models import RewardModelSettings
+    from prefront.preferences.sequence_worlds import TokenWorldSettings, make_world
+
+    kind, _, width = model.partition("-")
+    form = RewardModelSettings(kind, width=int(width)) if width else RewardModelSettings(kind)
+    whole = TokenWorldSettings(**dataclasses.asdict(settings), reward_model=form)
+    return whole, make_world(whole, seed)
+
+
+def reward_columns(rewards: np.ndarray) -> Row:
+    """Returns the cells of K rewards and their sum."""
+    return {"proxy": float(np.sum(rewards)), **{f"reward_{i}": float(r) for i, r in enumerate(rewards, start=1)}}
+
+
+def exact_curve(
+    settings: TokenWorldSettings, world: World, direction: Sequence[float], scales: np.ndarray, samples: int
+) -> list[Row]:
+    """Returns one row per point of a ray of multipliers: KL and rewards exact, gold sampled from the exact policy.
+
+    Args:
+        settings: The world's settings.
+        world: The world.
+        direction: Direction of the multipliers, shape (K,).
+        scales: Lengths along it, shape (points,).
+        samples: Sequences per estimate of gold.
+    """
+    import jax
+
+    from prefront.agents.proxy_points import exact_sweep
+
+    found = exact_sweep(settings, world, jax.random.key(0), np.array([direction]), scales, samples)
+    return [
+        {
+            "multiplier": float(scale),
+            "kl": max(float(found.divergence[0, i]), 0.0),
+            "gold": float(found.gold[0, i]),
+            "gold_error": float(found.gold_error[0, i]),
+            **reward_columns(found.rewards[0, i]),
+        }
+        for i, scale in enumerate(scales)
+    ]
+
+
+def trainer(
+    settings: TokenWorldSettings,
+    world: World,
+    method: MethodSettings,
+    learner: LearnerSettings,
+    seed: int,
+    **options: Any,
+) -> Trainer:
+    """Returns a learner in a world that has not begun."""
+    import jax
+
+    from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
+
+    training = TrainingSettings(**dataclasses.asdict(learner))
+    return Trainer(settings, world, method, jax.random.key(seed)[None], training, **options)
+
+
+def learned_curve(
+    settings: TokenWorldSettings,
+    world: World,
+    method: MethodSettings,
+    learner: LearnerSettings,
+    seed: int,
+    job: Job,
+    *,
+    times: int = 1,
+    **options: Any,
+) -> list[Row]:
+    """Trains a method and returns one row per evaluation.
+
+    Args:
+        settings: The world's settings.
+        world: The world.
+        method: The method.
+        learner: How it trains.
+        seed: Seed of the learner.
+        job: Who is told of the progress.
+        times: How many times `learner.iterations` are trained; schedules end after the first.
+        **options: Further arguments of `Trainer`.
+
+    Returns:
+        Rows with `iteration`, `sequences` (learned from so far), the columns of a curve, and what the method has of
+        `multiplier_k`, `coefficient`, `threshold_error_k` (signed, relative), `threshold_error` (mean size),
+        `optimum_divergence` and `gold_gap`.
+    """
+    running = trainer(settings, world, method, learner, seed, **options)
+    running.measure()
+    total = times * learner.iterations
+    for done in range(learner.evaluation_interval, total + 1, learner.evaluation_interval):
+        running.advance(learner.evaluation_interval)
+        entry = running.measure()
+        job.report(done, total, gold=float(entry["gold"][0]), kl=float(entry["kl"][0]))
+    return learner_rows(running.result())
+
+
+def learner_rows(result: TrainingResult) -> list[Row]:
+    """Returns one row per evaluation of a result's first run."""
+    entries = len(result.history["gold"][0])
+    return [_learner_row({name: value[0, i] for name, value in result.history.items()}) for i in range(entries)]
+
+
+def _learner_row(own: dict[str, np.ndarray]) -> Row:
+    row: Row = {name: int(own[name]) for name in ("iteration", "sequences")}
+    plain = ("kl", "gold", "gold_error", "coefficient", "threshold_error", "optimum_divergence", "gold_gap", "entropy")
+    row |= {name: float(own[name]) for name in plain if name in own}
+    row |= reward_columns(own["rewards"])
+    for source, column in (("multipliers", "multiplier"), ("threshold_errors", "threshold_error")):
+        row |= {f"{column}_{i}": float(one) for i, one in enumerate(own.get(source, ()), start=1)}
+    return row

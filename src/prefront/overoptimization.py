@@ -1,0 +1,100 @@
+"""Curves of gold against optimisation: where they peak, how far they fall, and the forms that describe them.
+
+Gao, Schulman and Hilton (2022), "Scaling laws for reward model overoptimization", Section 3: with d = sqrt(KL), gold
+follows d (a - b d) for best-of-n sampling and d (a - b ln d) for reinforcement learning, where gold is measured from
+its value at the reference policy. Everything here is NumPy on stored numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Form = Literal["quadratic", "logarithmic"]
+FORMS: tuple[Form, ...] = ("quadratic", "logarithmic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A fitted form.
+
+    Attributes:
+        form: "quadratic", d (a - b d), or "logarithmic", d (a - b ln d).
+        a: Its first coefficient, gain per unit of d.
+        b: Its second coefficient, how fast the gain is lost.
+        r_squared: Share of the variance of gold that the form explains.
+    """
+
+    form: Form
+    a: float
+    b: float
+    r_squared: float
+
+    def __call__(self, distance: ArrayLike) -> np.ndarray:
+        """Returns the gold that the form predicts at d."""
+        return _features(self.form, np.asarray(distance, np.float64)) @ np.array([self.a, -self.b])
+
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+    """Where gold is largest on a curve, and what comes after.
+
+    Attributes:
+        index: Index of the point.
+        gold: Gold there.
+        fall: Gold there minus gold at the end.
+        inside: Whether the peak is neither the first nor the last point.
+    """
+
+    index: int
+    gold: float
+    fall: float
+    inside: bool
+
+
+def fit_form(divergence: ArrayLike, gold: ArrayLike, form: Form) -> Fit:
+    """Fits a form by least squares.
+
+    Args:
+        divergence: KL(policy || reference) in nats, at least 0, shape (n,).
+        gold: Gold minus its value at the reference policy, shape (n,).
+        form: "quadratic" or "logarithmic".
+
+    Returns:
+        The fit.
+
+    Raises:
+        ValueError: Fewer than three points, different shapes, a negative KL, gold that does not vary, or an unknown
+            form.
+    """
+    d, values = np.sqrt(np.asarray(divergence, np.float64)), np.asarray(gold, np.float64)
+    if form not in FORMS:
+        raise ValueError(f"The form must be one of {FORMS}, got {form!r}.")
+    if d.ndim != 1 or d.shape != values.shape or len(d) < 3:
+        raise ValueError(f"A fit needs at least 3 points of equal shape (n,), got {d.shape} and {values.shape}.")
+    if not (np.isfinite(d).all() and np.isfinite(values).all()):
+        raise ValueError("KL must be finite and at least 0, and gold finite.")
+    spread = np.sum((values - values.mean()) ** 2)
+    if spread == 0:
+        raise ValueError("Gold does not vary, so that no form can explain its variance.")
+    features = _features(form, d)
+    (a, minus_b), *_ = np.linalg.lstsq(features, values, rcond=None)
+    left = np.sum((features @ np.array([a, minus_b]) - values) ** 2)
+    return Fit(form, float(a), float(-minus_b), float(1 - left / spread))
+
+
+def find_peak(gold: ArrayLike) -> Peak:
+    """Finds the largest gold on a curve of shape (n,), ordered from the reference policy outwards."""
+    values = np.asarray(gold, np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"A curve has at least 2 finite values of shape (n,), got shape {values.shape}.")
+    index = int(values.argmax())
+    return Peak(index, float(values[index]), float(values[index] - values[-1]), 0 < index < len(values) - 1)
+
+
+def _features(form: Form, d: np.ndarray) -> np.ndarray:
+    second = d**2 if form == "quadratic" else d * np.log(np.where(d > 0, d, 1.0))
+    return np.stack([d, second], axis=-1)
