@@ -11,7 +11,7 @@ from prefront.exact.momdp import pareto_front, tabulate
 from prefront.exact.pareto_policies import pareto_policies
 
 SAFE_WALK = [2, 0, 0, 0, 0, 3, 2, 1, 1, 3, 3, 3, 0, 1, 1, 1, 2, 2]
-EPISODES = 1500
+EPISODES = 800
 REFERENCE = [-1, -1, -2]
 
 
