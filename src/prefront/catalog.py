@@ -49,5 +49,40 @@ EXPERIMENTS: dict[str, CatalogEntry] = {
             "prefront.experiments.pareto_discovery",
             "C-MORL against linear scalarisation on every discrete environment, scored by the exact fronts",
         ),
+        CatalogEntry(
+            "overoptimization",
+            "prefront.experiments.overoptimization",
+            "gold against proxy and KL: exact curves, learners and best-of-n, and what moves the peak",
+        ),
+        CatalogEntry(
+            "constrained_rlhf",
+            "prefront.experiments.constrained_rlhf",
+            "constrained RLHF in worlds whose constrained optimum is known: the figures of Moskovitz et al. (2024)",
+        ),
+        CatalogEntry(
+            "reward_shaping",
+            "prefront.experiments.reward_shaping",
+            "reward shaping and reward-model ensembles against constraints: how far gold falls after its peak",
+        ),
+        CatalogEntry(
+            "regret_preferences",
+            "prefront.experiments.regret_preferences",
+            "rewards learned from choices by regret or partial return: every learner on the data of every generator",
+        ),
+        CatalogEntry(
+            "identifiability",
+            "prefront.experiments.identifiability",
+            "three pairs of tasks that choices by partial return cannot tell apart, and choices by regret can",
+        ),
+        CatalogEntry(
+            "optimal_advantage",
+            "prefront.experiments.optimal_advantage",
+            "the optimal advantage learned from choices by regret, used as such and mistaken for a reward",
+        ),
+        CatalogEntry(
+            "human_preferences",
+            "prefront.experiments.human_preferences",
+            "models of choice fitted to published human preferences, and rewards learned from few of them",
+        ),
     )
 }

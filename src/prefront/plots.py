@@ -257,6 +257,23 @@ def plot_intervals(
     axes.grid(visible=False, axis="y")
 
 
+def plot_estimates(
+    axes: Axes, x: ArrayLike, estimates: Sequence[tuple[float, float, float]], number: int, label: str
+) -> None:
+    """Draws estimates along x as a line with markers, and their intervals as a band.
+
+    Args:
+        axes: Where to.
+        x: Shape (points,).
+        estimates: Estimate, lower and upper end, one per point.
+        number: Number of the series, which gives its look.
+        label: Its name in the legend.
+    """
+    middle, low, high = np.array(estimates, np.float64).reshape(-1, 3).T
+    axes.fill_between(np.asarray(x), low, high, color=look(number)["color"], alpha=0.13, linewidth=0)
+    axes.plot(np.asarray(x), middle, label=label, **look(number), markeredgewidth=0)
+
+
 def _width(number: int) -> float:
     """Line width: where lines coincide, an earlier one shows below the later."""
     return max(1.9 - 0.8 * number, 1.0)

@@ -171,6 +171,24 @@ def probability_of_improvement(
     return Interval(float(estimate), float(low), float(high), confidence, tuple(map(len, first)), resamples, seed)
 
 
+def share_interval(successes: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Computes a share of successes and its Wilson score interval, which is sensible at 0 and 1 too.
+
+    Args:
+        successes: Truth values of independent trials, shape (trials,).
+        confidence: Confidence of the interval, in (0, 1).
+
+    Returns:
+        The share, and the lower and upper end.
+    """
+    trials = np.asarray(successes, bool).ravel()
+    if len(trials) == 0:
+        raise ValueError("A share needs at least one trial.")
+    _tails(confidence)
+    found = stats.binomtest(int(trials.sum()), len(trials)).proportion_ci(confidence, method="wilson")
+    return float(trials.mean()), float(found.low), float(found.high)
+
+
 def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative = "two-sided") -> Significance:
     """Tests paired scores by Wilcoxon's signed ranks; "greater" says that ours are larger.
 

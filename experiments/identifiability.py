@@ -1,0 +1,319 @@
+"""What preferences can tell about a reward: three pairs of tasks that partial return confuses and regret does not.
+
+Each study compares a task with another that has the same transitions but other optimal policies:
+
+- constant: a constant is added to the reward of every step, in tasks whose episodes end sooner or later;
+- discount: another discount, with segments of one transition;
+- lottery: another prize of a lottery, with noiseless answers.
+
+Partial return answers the same in both tasks, for every pair of segments of equal length: no number of such answers
+tells which task it is. All segments are enumerated, so nothing rests on sampling but the tasks themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from prefront import plots
+from prefront.claims import Claim
+from prefront.experiment import Job, Results, Rows
+from prefront.statistics import stratified_bootstrap
+from prefront.tables import Table
+
+if TYPE_CHECKING:
+    from prefront.exact.mdp import TabularMDP
+    from prefront.preferences.segments import Segments
+
+PAPER = "Knox et al. (2024), theorem 3.2"
+STUDIES = {"constant": "constant added", "discount": "other discount", "lottery": "other prize"}
+Study = Literal["constant", "discount", "lottery"]
+NOTHING_CHANGED = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is compared.
+
+    Attributes:
+        studies: Which of the three.
+        tasks: Random delivery tasks in each study.
+        gamma: Discount of the tasks.
+        length: Transitions of a segment, in the studies of the constant and of the lottery.
+        constant: Added to the reward of every step.
+        other_gamma: The other discount.
+        prizes: The two prizes of the lottery. Between 52 and infinity partial return ranks segments alike.
+        comparisons: Random pairs of segments on which the teachers by regret are compared.
+    """
+
+    studies: tuple[Study, ...] = ("constant", "discount", "lottery")
+    tasks: int = 100
+    gamma: float = 0.999
+    length: int = 3
+    constant: float = 2.0
+    other_gamma: float = 0.5
+    prizes: tuple[float, float] = (100.0, 500.0)
+    comparisons: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "length", "comparisons"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("gamma", "other_gamma"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}.")
+        if min(self.prizes) <= 52 or self.prizes[0] == self.prizes[1]:
+            raise ValueError(f"prizes must be two different numbers above 52, got {self.prizes}.")
+
+
+PRESETS = {"paper": Settings(), "smoke": Settings(tasks=3, comparisons=200)}
+SEEDS = {"paper": 1, "smoke": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Twin:
+    """Two tasks with the same transitions."""
+
+    mdp: TabularMDP
+    weights: tuple[np.ndarray, np.ndarray]
+    gammas: tuple[float, float]
+    length: int
+    noiseless: bool
+
+
+def parts(settings: Settings) -> list[str]:
+    """Names one piece of work per study."""
+    return list(settings.studies)
+
+
+def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
+    """Compares the two tasks of every twin of one study.
+
+    Returns:
+        `twins`: one row per twin. For each teacher, `*_pairs` is the number of pairs compared, `*_difference` the
+        largest difference between the probabilities of an answer, `*_told` the share of pairs in which they differ.
+        `other_actions` is the share of states whose optimal actions differ, `scaled_return` that of the second task's
+        optimal policy in the first.
+    """
+    rows = []
+    for number, twin in enumerate(_twins(settings, seed, job.part)):
+        rng = np.random.default_rng((seed, number))
+        rows.append({"study": job.part, "task": number, **_compare(twin, settings.comparisons, rng)})
+        job.report(number + 1, settings.tasks)
+    return {"twins": rows}
+
+
+def _twins(settings: Settings, seed: int, study: str) -> list[_Twin]:
+    import jax
+
+    from prefront.envs.random_delivery import RandomDelivery, generate
+
+    family = "lottery" if study == "lottery" else "deterministic"
+    params, weights = generate(jax.random.key(seed), settings.tasks, family)
+    table = RandomDelivery(family).table(params)
+    twins = []
+    for number, own in enumerate(weights):
+        mdp = type(table)(*(leaf[number] for leaf in table))
+        gammas, pair = (settings.gamma, settings.gamma), (own, own)
+        if study == "constant":
+            # Every step has exactly one of these features: gas, goal, sheep, mud.
+            pair = own, own + settings.constant * np.array([1, 1, 1, 0, 0, 1])
+        elif study == "discount":
+            gammas = settings.gamma, settings.other_gamma
+        else:
+            pair = _with_prize(own, settings.prizes[0]), _with_prize(own, settings.prizes[1])
+        length = 1 if study == "discount" else settings.length
+        twins.append(_Twin(mdp, pair, gammas, length, noiseless=study == "lottery"))
+    return twins
+
+
+def _with_prize(weights: np.ndarray, prize: float) -> np.ndarray:
+    return np.array([*weights[:3], prize, *weights[4:]])
+
+
+def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[str, Any]:
+    from prefront.exact.mdp import expected_rewards, optimal_policy, scaled_return, solve
+    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.segments import sample_segments
+    from prefront.preferences.teachers import Teacher
+
+    mdp, choice = twin.mdp, Choice(rationality=None if twin.noiseless else 1.0, scale=1.0)
+    by_return = [
+        Teacher("partial_return", Linear(weights), choice, discount=gamma if twin.length == 1 else 1.0)
+        for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
+    ]
+    by_regret = [
+        Teacher("general_regret", Linear(weights), choice, mdp=mdp, gamma=gamma)
+        for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
+    ]
+    first, second = _distinguishable(every_segment(mdp, twin.length))
+    drawn = [sample_segments(mdp, comparisons, twin.length, rng, absorbing=False) for _ in range(2)]
+    equal = drawn[0].lengths == drawn[1].lengths
+    row: dict[str, Any] = {}
+    for name, teachers, pair in (
+        ("partial_return", by_return, (first, second)),
+        ("regret", by_regret, (drawn[0][equal], drawn[1][equal])),
+    ):
+        one, other = (teacher.choice_probabilities(*pair) for teacher in teachers)
+        difference = np.abs(one - other).max(1)
+        row[f"{name}_pairs"] = len(difference)
+        row[f"{name}_difference"] = float(difference.max())
+        row[f"{name}_told"] = float((difference > NOTHING_CHANGED).mean())
+    rewards = [expected_rewards(mdp, weights) for weights in twin.weights]
+    policies = [
+        optimal_policy(solve(mdp, reward, gamma).action_values)
+        for reward, gamma in zip(rewards, twin.gammas, strict=True)
+    ]
+    other_actions = ((policies[0] > 0) != (policies[1] > 0)).any(1)[~mdp.terminal]
+    reached = scaled_return(mdp, policies[1], rewards[0], twin.gammas[0])
+    return {**row, "other_actions": float(other_actions.mean()), "scaled_return": float(reached)}
+
+
+def every_segment(mdp: TabularMDP, length: int) -> Segments:
+    """Lists all segments of a table that can happen: every start, action and outcome.
+
+    Args:
+        mdp: One MDP.
+        length: Transitions; segments that reach a terminal state end there.
+
+    Returns:
+        The segments.
+    """
+    from prefront.preferences.segments import Segments
+
+    live = ~np.asarray(mdp.terminal)
+    moves = [np.argwhere((mdp.probabilities[s] > 0) & live[s]) for s in range(len(live))]
+    states = np.flatnonzero(live)[:, None]
+    actions, features = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.features.shape[-1]))
+    lengths = np.zeros(len(states), np.int64)
+    for step in range(length):
+        # A segment that has ended is carried along as it is.
+        options = [moves[s] if live[s] else np.zeros((1, 2), np.int64) for s in states[:, -1]]
+        origin = np.repeat(np.arange(len(states)), [len(option) for option in options])
+        action, outcome = np.concatenate(options).T
+        state = states[origin, -1]
+        going = live[state]
+        gained = np.where(going[:, None], mdp.features[state, action, outcome], 0.0)
+        after = np.where(going, mdp.successors[state, action, outcome], state)
+        lengths = np.where(going, step + 1, lengths[origin])
+        states = np.concatenate([states[origin], after[:, None]], 1)
+        actions = np.concatenate([actions[origin], action[:, None]], 1)
+        features = np.concatenate([features[origin], gained[:, None]], 1)
+    return Segments(states, actions, features, lengths, ~live[states[:, -1]])
+
+
+def _distinguishable(segments: Segments) -> tuple[Segments, Segments]:
+    """Pairs all segments of equal length, of those with equal sums of features only one."""
+    keys = np.concatenate([np.asarray(segments.lengths)[:, None], segments.returns()], 1)
+    kept = segments[np.unique(keys, axis=0, return_index=True)[1]]
+    first, second = np.triu_indices(len(kept), 1)
+    equal = kept.lengths[first] == kept.lengths[second]
+    return kept[first[equal]], kept[second[equal]]
+
+
+def claims(results: Results) -> list[Claim]:
+    """Decides for each study that partial return is blind, that it matters, and that regret is not."""
+    return [claim for study in results.settings.studies for claim in _claims(results, study)]
+
+
+def _claims(results: Results, study: str) -> list[Claim]:
+    rows = results["twins"].where(study=study)
+    settings: Settings = results.settings
+    ways = {
+        "constant": f"A constant (+{settings.constant:g}) added to the reward of every step",
+        "discount": f"With segments of one transition, the discount ({settings.gamma:g} or {settings.other_gamma:g})",
+        "lottery": f"With noiseless answers, the prize of a lottery ({settings.prizes[0]:g} or {settings.prizes[1]:g})",
+    }
+    length = 1 if study == "discount" else settings.length
+    answers = "noiseless" if study == "lottery" else "logistic, temperature 1"
+    conditions = (
+        f"{len(rows)} random delivery tasks, discount {settings.gamma:g}, segments of up to {length} transitions, "
+        f"pairs of equal length, answers {answers}"
+    )
+    common = functools.partial(Claim, paper=PAPER, stated="", seeds=len(rows), conditions=conditions)
+    differ = rows["other_actions"] > 0
+    told = rows["regret_told"] > 0
+    pairs = int(rows["partial_return_pairs"].sum())
+    matters = stratified_bootstrap(differ.astype(float), np.mean)
+    return [
+        common(
+            sentence=f"{ways[study]} changes no answer by partial return.",
+            measured=float(rows["partial_return_difference"].max()),
+            quantity="largest difference in the probability of an answer",
+            verdict="holds" if not rows["partial_return_difference"].any() else "fails",
+            test=f"exact, over all pairs of distinct sums of features ({pairs:,} pairs in all)",
+        ),
+        common(
+            sentence=f"{ways[study]} changes which policies are optimal.",
+            measured=matters.estimate,
+            quantity="of the tasks",
+            verdict="holds" if differ.any() else "fails",
+            interval=(matters.low, matters.high),
+            test="exact in each task (holds where one is enough); 95 % bootstrap interval over tasks",
+        ),
+        common(
+            sentence=f"{ways[study]} changes answers by regret wherever it changes which policies are optimal.",
+            measured=float(told[differ].mean()) if differ.any() else float("nan"),
+            quantity="of these tasks",
+            verdict="undecided" if not differ.any() else "holds" if told[differ].all() else "fails",
+            test=f"exact probabilities, up to {settings.comparisons:,} random pairs a task",
+        ),
+    ]
+
+
+def summary(results: Results) -> Table:
+    """Returns one row per study: medians over tasks."""
+    rows = []
+    for study in results.settings.studies:
+        found = results["twins"].where(study=study)
+        rows.append(
+            {
+                "twin": STUDIES[study],
+                "tasks": len(found),
+                "largest difference, partial return": float(found["partial_return_difference"].max()),
+                "pairs told apart by regret, median": float(np.median(found["regret_told"])),
+                "tasks with other optimal policies": float((found["other_actions"] > 0).mean()),
+                "states with other optimal actions, median": float(np.median(found["other_actions"])),
+                "scaled return of the twin's policy, median": float(np.median(found["scaled_return"])),
+            }
+        )
+    return Table.from_rows(rows)
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws, by study, how many pairs tell the twins apart, and what confusing them costs."""
+    studies = [study for study in STUDIES if study in results.settings.studies]
+    with plots.style():
+        figure, (left, right) = plots.new_figure(columns=2, height=2.1)
+        for row, study in enumerate(studies):
+            found = results["twins"].where(study=study)
+            for number, (name, label) in enumerate((("partial_return", "partial return"), ("regret", "regret"))):
+                _strip(left, found[f"{name}_told"], row + 0.22 * (2 * number - 1), number, "" if row else label)
+            _strip(right, np.maximum(found["scaled_return"], -2.0), row, 2, "")
+        right.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
+        left.set_xlabel("share of pairs answered otherwise")
+        right.set_xlabel("scaled return of the twin's optimal policy\n(below -2 drawn at -2)")
+        for axes in (left, right):
+            axes.set_yticks(range(len(studies)), [STUDIES[study] for study in studies])
+            axes.set_ylim(len(studies) - 0.5, -0.5)
+        left.legend(loc="center", bbox_to_anchor=(0.25, 0.5))
+        return plots.save(figure, folder, "identifiability")
+
+
+def _strip(axes: Any, values: np.ndarray, height: float, number: int, label: str) -> None:
+    """Draws one dot per task, spread a little in height, and the median as a bar."""
+    spread = height + 0.14 * np.sin(2.4 * np.arange(len(values)))
+    look = {**plots.look(number), "linestyle": "none"}
+    axes.plot(values, spread, markersize=2.5, markeredgewidth=0, alpha=0.6, label=label, **look)
+    axes.plot([np.median(values)] * 2, [height - 0.2, height + 0.2], color=look["color"], linewidth=2)
+
+
+if __name__ == "__main__":
+    from prefront.cli import main
+
+    sys.exit(main(["run", "identifiability", *sys.argv[1:]]))

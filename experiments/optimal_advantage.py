@@ -1,0 +1,291 @@
+"""The optimal advantage learned from regret preferences, and what becomes of it when it is mistaken for a reward.
+
+A table g(s, a) is fitted to preferences by regret as if they were by partial return. What is learned is the optimal
+advantage. Taking its largest entry in every state is right. Taking it for a reward and solving the task for it is a
+mistake, which is harmless where max_a g(s, a) is near 0 in every state. Segments of equal length leave a constant of g
+undetermined, unless some go on inside terminal states, where nothing is won or lost: so those transitions decide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from prefront import plots, statistics
+from prefront.claims import Claim, Verdict, judge
+from prefront.experiment import Job, Results, Rows
+from prefront.tables import Table
+
+if TYPE_CHECKING:
+    from prefront.exact.mdp import TabularMDP
+    from prefront.preferences.segments import Segments
+
+PAPER = "Knox et al. (2024), Learning optimal advantage from preferences and mistaking it for reward"
+Labels = Literal["noiseless", "stochastic"]
+Absorbing = Literal["with", "without"]
+Use = Literal["greedy", "reward"]
+USES: dict[Use, str] = {"greedy": "greedy", "reward": "as a reward"}
+NEAR_OPTIMAL = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is compared.
+
+    Attributes:
+        tasks: Random delivery tasks of each seed.
+        chunk: Tasks in one piece of work.
+        labels: "noiseless", or "stochastic": logistic with temperature 1.
+        absorbing: "with": segments that reach a terminal state go on there until their full length. "without": only
+            segments that have their full length by themselves are shown.
+        preferences: Numbers of preferences; each larger set holds the smaller.
+        length: Transitions of a segment.
+        gamma: Discount of values and returns.
+    """
+
+    tasks: int = 60
+    chunk: int = 20
+    labels: tuple[Labels, ...] = ("noiseless", "stochastic")
+    absorbing: tuple[Absorbing, ...] = ("with", "without")
+    preferences: tuple[int, ...] = (300, 1000, 3000)
+    length: int = 3
+    gamma: float = 0.999
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "chunk", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("labels", "absorbing", "preferences"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be one or more different values, got {values}.")
+        if min(self.preferences) < 1:
+            raise ValueError(f"preferences must be at least 1, got {self.preferences}.")
+        if not 0 < self.gamma < 1:
+            raise ValueError(f"gamma must lie in (0, 1), got {self.gamma}.")
+
+
+PRESETS = {"paper": Settings(), "smoke": Settings(tasks=3, chunk=3, preferences=(100,))}
+SEEDS = {"paper": 1, "smoke": 1}
+
+
+def parts(settings: Settings) -> list[str]:
+    """Names one piece of work per kind of answers, kind of segments and chunk of tasks."""
+    chunks = -(-settings.tasks // settings.chunk)
+    return [
+        f"{labels}.{absorbing}.{chunk}"
+        for labels in settings.labels
+        for absorbing in settings.absorbing
+        for chunk in range(chunks)
+    ]
+
+
+def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
+    """Fits one table per task and number of preferences, and evaluates both of its uses.
+
+    Returns:
+        `fits`: one row per task, number of preferences and use, with the exact scaled return. `largest` is the median
+        over states of |max_a g(s, a)|, in log-odds as g itself: 0 for a true advantage.
+    """
+    import jax
+
+    from prefront.envs.random_delivery import RandomDelivery, generate
+    from prefront.preferences.linear_forms import unstack
+
+    labels, absorbing, number = job.part.split(".")
+    first = int(number) * settings.chunk
+    count = min(settings.chunk, settings.tasks - first)
+    params, truths = generate(jax.random.fold_in(jax.random.key(seed), int(number)), count)
+    tasks = unstack(RandomDelivery().table(params))
+    rows = []
+    for row, (mdp, truth) in enumerate(zip(tasks, truths, strict=True)):
+        common = {"labels": labels, "absorbing": absorbing, "task": first + row}
+        rng = np.random.default_rng((seed, first + row))
+        rows += [{**common, **found} for found in _fits(settings, mdp, truth, labels, absorbing, rng)]
+        job.report(row + 1, count)
+    return {"fits": rows}
+
+
+def _fits(
+    settings: Settings, mdp: TabularMDP, truth: np.ndarray, labels: str, absorbing: str, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    from prefront.preferences.advantage_models import OptimalAdvantage
+    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.reward_evaluation import evaluate_policy, evaluate_reward
+    from prefront.preferences.segments import sample_segments
+    from prefront.preferences.teachers import Teacher
+
+    choice = Choice(rationality=None if labels == "noiseless" else 1.0, scale=1.0)
+    teacher = Teacher("optimal_advantage", Linear(truth), choice, mdp=mdp, gamma=settings.gamma)
+    size = max(settings.preferences)
+    if absorbing == "with":
+        first, second = (sample_segments(mdp, size, settings.length, rng, absorbing=True) for _ in range(2))
+    else:
+        first, second = (_full_segments(mdp, size, settings.length, rng) for _ in range(2))
+    answers = teacher.ask(first, second, rng)
+    rows = []
+    for size in settings.preferences:
+        model = OptimalAdvantage(mdp).fit(answers[:size])
+        table = model.learned()
+        greedy = evaluate_policy(mdp, model.greedy_policy(), truth, settings.gamma).scaled_return
+        mistaken = evaluate_reward(mdp, table, truth, settings.gamma, tables=True).scaled_return
+        largest = float(np.median(np.abs(table.max(1)[~np.asarray(mdp.terminal)])))
+        rows += [
+            {"preferences": size, "use": use, "scaled_return": float(reached), "largest": largest}
+            for use, reached in (("greedy", greedy), ("reward", mistaken))
+        ]
+    return rows
+
+
+def _full_segments(mdp: TabularMDP, number: int, length: int, rng: np.random.Generator) -> Segments:
+    """Draws segments, leaving out those that end before their full length."""
+    from prefront.preferences.segments import concatenate, sample_segments
+
+    kept: list[Segments] = []
+    while sum(map(len, kept)) < number:
+        drawn = sample_segments(mdp, number, length, rng)
+        kept.append(drawn[drawn.lengths == length])
+        if not len(kept[-1]):
+            raise ValueError(f"None of {number} segments has the full length of {length} transitions.")
+    return concatenate(kept)[np.arange(number)]
+
+
+def _returns(results: Results, column: str = "scaled_return", **where: Any) -> np.ndarray:
+    """Returns one column in the order of seeds and tasks."""
+    rows = results["fits"].where(**where)
+    return rows[column][np.lexsort((rows["task"], rows["seed"]))]
+
+
+def claims(results: Results) -> list[Claim]:
+    """Decides both uses at the largest number of preferences, and the effect of transitions inside terminal states."""
+    settings: Settings = results.settings
+    size = max(settings.preferences)
+    ledger = []
+    for labels in settings.labels:
+        ask = functools.partial(_returns, results, labels=labels, preferences=size)
+        answers = "noiseless" if labels == "noiseless" else "logistic, temperature 1"
+        conditions = (
+            f"{settings.tasks} random delivery tasks, discount {settings.gamma:g}, {size:,} preferences by regret, "
+            f"segments of {settings.length} transitions, answers {answers}"
+        )
+        if "with" in settings.absorbing:
+            greedy = ask(absorbing="with", use="greedy")
+            sentence = (
+                f"From {size:,} {labels} preferences, the greedy policy of the learned advantage is near-optimal "
+            )
+            ledger.append(_share(sentence + "in at least 95 % of the tasks.", greedy, 0.95, True, conditions))
+            mistaken = ask(absorbing="with", use="reward")
+            sentence = f"Mistaken for a reward, what is learned from {size:,} {labels} preferences is near-optimal in "
+            words = "at least 80 % of the tasks if segments go on inside terminal states."
+            ledger.append(_share(sentence + words, mistaken, 0.8, True, conditions))
+        if "without" in settings.absorbing:
+            mistaken = ask(absorbing="without", use="reward")
+            sentence = f"Mistaken for a reward, what is learned from {size:,} {labels} preferences is near-optimal in "
+            words = "at most 50 % of the tasks if none does."
+            ledger.append(_share(sentence + words, mistaken, 0.5, False, conditions))
+        if len(settings.absorbing) == 2:
+            ledger.append(_effect(labels, ask, conditions))
+    return ledger
+
+
+def _share(sentence: str, reached: np.ndarray, bound: float, at_least: bool, conditions: str) -> Claim:
+    """Decides whether a share lies on one side of a bound, by where its interval lies."""
+    share, low, high = statistics.share_interval(reached >= NEAR_OPTIMAL)
+    above, below = low >= bound, high <= bound
+    if not at_least:
+        above, below = below, above
+    verdict: Verdict = "holds" if above else "fails" if below else "undecided"
+    return Claim(
+        sentence=sentence,
+        paper=PAPER,
+        stated="",
+        measured=100 * share,
+        quantity="% of the tasks near-optimal",
+        seeds=len(reached),
+        verdict=verdict,
+        interval=(100 * low, 100 * high),
+        test="95 % Wilson interval",
+        conditions=conditions,
+    )
+
+
+def _effect(labels: str, ask: Any, conditions: str) -> Claim:
+    ours, theirs = (np.round(ask(absorbing=one, use="reward"), 6) for one in ("with", "without"))
+    gains = 100.0 * ((ours >= NEAR_OPTIMAL).astype(float) - (theirs >= NEAR_OPTIMAL))
+    interval = statistics.stratified_bootstrap(gains, np.mean)
+    tests = [statistics.wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less")]
+    sizes = [float(np.median(ask(column="largest", absorbing=one, use="reward"))) for one in ("with", "without")]
+    return Claim(
+        sentence=f"With {labels} answers, transitions inside terminal states make the mistake less harmful.",
+        paper=PAPER,
+        stated="",
+        measured=interval.estimate,
+        quantity=f"points near-optimal; median |max_a g| {sizes[0]:.2g} with, {sizes[1]:.2g} without",
+        seeds=len(gains),
+        verdict=judge(*tests),
+        interval=(interval.low, interval.high),
+        p_value=tests[0],
+        test="Wilcoxon signed-rank of scaled returns, paired by task, one-sided; 95 % bootstrap interval of the points",
+        conditions=conditions,
+    )
+
+
+def summary(results: Results) -> Table:
+    """Returns percentages of near-optimal tasks with the median scaled return in brackets, by number of preferences."""
+    settings: Settings = results.settings
+    rows = []
+    for labels in settings.labels:
+        for absorbing in settings.absorbing:
+            for use, label in USES.items():
+                where = {"labels": labels, "absorbing": absorbing, "use": use}
+                row = {"answers": labels, "absorbing transitions": absorbing, "use": label}
+                for size in settings.preferences:
+                    found = _returns(results, **where, preferences=size)
+                    row[f"{size:,}"] = f"{100 * np.mean(found >= NEAR_OPTIMAL):.0f} ({np.median(found):.2f})"
+                largest = _returns(results, "largest", **where, preferences=max(settings.preferences))
+                rows.append({**row, "median |max_a g|": float(np.median(largest))})
+    return Table.from_rows(rows)
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws near-optimality of both uses against the number of preferences, and the largest entries of the table."""
+    settings: Settings = results.settings
+    levels = settings.preferences
+    with plots.style():
+        figure, panels = plots.new_figure(columns=len(settings.labels) + 1, height=2.2)
+        for axes, labels in zip(panels, settings.labels, strict=False):
+            series = [(use, absorbing) for use in USES for absorbing in settings.absorbing]
+            for number, (use, absorbing) in enumerate(series):
+                where = {"labels": labels, "absorbing": absorbing, "use": use}
+                found = [_returns(results, **where, preferences=size) >= NEAR_OPTIMAL for size in levels]
+                shares = [statistics.share_interval(one) for one in found]
+                plots.plot_estimates(axes, levels, shares, number, f"{USES[use]}, {absorbing}")
+            axes.set_ylim(0, 1.02)
+            axes.set_title(f"{labels} answers")
+        panels[0].set_ylabel("share of tasks near-optimal")
+        panels[0].legend(loc="best", title="absorbing transitions", title_fontsize=8)
+        for number, absorbing in enumerate(settings.absorbing):
+            where = {"labels": settings.labels[0], "absorbing": absorbing, "use": "reward"}
+            found = [_returns(results, "largest", **where, preferences=size) for size in levels]
+            spread = [tuple(np.quantile(one, (0.5, 0.25, 0.75)).tolist()) for one in found]
+            plots.plot_estimates(panels[-1], levels, spread, number + 2, absorbing)
+        panels[-1].set_title(f"{settings.labels[0]} answers")
+        panels[-1].set_ylabel("|max$_a$ g(s, a)|, median over states")
+        panels[-1].set_ylim(0)
+        for axes in panels:
+            axes.set_xscale("log")
+            axes.set_xticks(levels, [f"{level:,}" for level in levels])
+            axes.minorticks_off()
+            axes.set_xlabel("preferences")
+        return plots.save(figure, folder, "optimal_advantage")
+
+
+if __name__ == "__main__":
+    from prefront.cli import main
+
+    sys.exit(main(["run", "optimal_advantage", *sys.argv[1:]]))
