@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Settings:
         correlations: Correlations of the gold attributes at which the peak is located.
         pairs: Numbers of comparisons per reward model to compare.
         label_noises: Rates of mistakes to compare.
+        learners: Learners beside the exact path, "ppo_annealed_kl" and "ppo".
         models: Reward models to compare, each a form and its width, such as "mlp-32".
         largest_multiplier: End of the exact path.
         points: Points of an exact path.
@@ -65,6 +66,7 @@ class Settings:
     correlations: tuple[float, ...] = (-0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
     pairs: tuple[int, ...] = (125, 250, 500, 1000, 2000)
     label_noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
+    learners: tuple[Literal["ppo_annealed_kl", "ppo"], ...] = ("ppo_annealed_kl", "ppo")
     models: tuple[str, ...] = ("mlp-8", "mlp-32", "transformer-16", "transformer-32")
     largest_multiplier: float = 8.0
     points: int = 41
@@ -99,7 +101,8 @@ SEEDS = {"smoke": 2, "paper": 10}
 
 def parts(settings: Settings) -> list[str]:
     """Names the pieces: exact paths, learners, best-of-n, and the reward models that have no exact path."""
-    return ["exact", "data", "ppo_annealed_kl", "ppo", *(f"model.{name}" for name in settings.models)]
+    data = ["data"] if _variants(settings) else []
+    return ["exact", *data, *settings.learners, *(f"model.{name}" for name in settings.models)]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -114,7 +117,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     if kind == "exact":
         return _with_reports(settings, settings.world, seed, "linear", _exact(settings, seed))
     if kind == "data":
-        return {"curves": _data(settings, seed)}
+        return {"curves": [row for world in _variants(settings) for row in _path(settings, world, seed)]}
     if kind == "model":
         curves = _learner(settings, settings.world, seed, "ppo_annealed_kl", job, model)
         return _with_reports(
@@ -149,12 +152,13 @@ def _exact(settings: Settings, seed: int) -> list[Row]:
     return paths + _best_of_n(settings, settings.world, seed)
 
 
-def _data(settings: Settings, seed: int) -> list[Row]:
-    """Exact paths of the worlds that differ from the default in one number."""
+def _variants(settings: Settings) -> list[WorldSettings]:
+    """Worlds that differ from the default in the comparisons that reward models learn from."""
     own = settings.world
     worlds = [dataclasses.replace(own, pairs=one) for one in settings.pairs if one != own.pairs]
-    worlds += [dataclasses.replace(own, label_noise=one) for one in settings.label_noises if one != own.label_noise]
-    return [row for world in worlds for row in _path(settings, world, seed)]
+    return worlds + [
+        dataclasses.replace(own, label_noise=one) for one in settings.label_noises if one != own.label_noise
+    ]
 
 
 def _learner(
@@ -228,14 +232,16 @@ def claims(results: Results) -> list[Claim]:
         f"{settings.world.vocabulary} tokens, sequences of {settings.world.length}, {settings.world.pairs} pairs, "
         f"{settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
     )
-    found = {source: peaks(curves, **_default(settings, source)) for source in SOURCES}
-    ledger = [_falls(found[source], SOURCES[source]) for source in ("exact", "ppo_annealed_kl")]
-    ledger.append(_follows(settings, curves))
-    for source in ("exact", "ppo_annealed_kl"):
+    optimised = [source for source in ("exact", "ppo_annealed_kl") if source in curves.unique("source")]
+    found = {source: peaks(curves, **_default(settings, source)) for source in (*optimised, "best_of_n")}
+    ledger = [_falls(found[source], SOURCES[source]) for source in optimised]
+    if "ppo_annealed_kl" in optimised:
+        ledger.append(_follows(settings, curves))
+    for source in optimised:
         ledger += _trends(settings, curves, source)
     ledger.append(_better_form(found["best_of_n"], "best_of_n", "quadratic"))
-    ledger += [_better_form(found[one], one, "logarithmic") for one in ("exact", "ppo_annealed_kl")]
-    return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
+    ledger += [_better_form(found[one], one, "logarithmic") for one in optimised]
+    return [dataclasses.replace(claim, conditions=conditions) for claim in ledger]
 
 
 def _falls(rows: Table, name: str) -> Claim:

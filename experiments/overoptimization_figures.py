@@ -76,8 +76,9 @@ def _peaks(results: Results, folder: Path) -> list[Path]:
 
 def _forms(results: Results, folder: Path) -> list[Path]:
     """Mean curves with both forms fitted to them."""
-    sources = ("exact", "ppo_annealed_kl", "best_of_n")
-    figure, axes = plots.new_figure(columns=3, height=2.4)
+    known = results["curves"].unique("source")
+    sources = [source for source in ("exact", "ppo_annealed_kl", "best_of_n") if source in known]
+    figure, axes = plots.new_figure(columns=len(sources), height=2.4)
     for one, source in zip(axes, sources, strict=True):
         table = _at(results, source)
         plot_band(one, table, "kl", "gold", 0, "mean", root=True, color=plots.EXACT, linestyle="-")
@@ -103,8 +104,11 @@ def _data(results: Results, folder: Path) -> list[Path]:
     if settings.models:
         panels += [("reward model, PPO", "model", ("linear", *settings.models), "ppo_annealed_kl")]
         panels += [("reward model, best-of-n", "model", ("linear", *settings.models), "best_of_n")]
+    panels = [panel for panel in panels if len(panel[2]) > 1]
+    if not panels:
+        return []
     figure, axes = plots.new_figure(columns=2, rows=(len(panels) + 1) // 2, height=2.3 * ((len(panels) + 1) // 2))
-    for one, (title, column, levels, source) in zip(axes, panels, strict=True):
+    for one, (title, column, levels, source) in zip(axes, panels, strict=False):
         for number, level in enumerate(levels):
             plot_band(one, _at(results, source, **{column: level}), "kl", "gold", number, f"{level}", root=True)
         _finish(one, title)
