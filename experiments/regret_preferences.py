@@ -133,8 +133,8 @@ class Settings:
 PRESETS = {
     "paper": Settings(),
     "smoke": Settings(
-        mdps=4, risky_mdps=2, chunk=4, preferences=(3, 30), lengths=(1, 6), lengths_preferences=30, risky_preferences=(30,),
-        features_preferences=(30,), random_rewards=6, test_preferences=100,
+        mdps=4, risky_mdps=2, chunk=4, preferences=(3, 30), features_preferences=(30,), lengths=(1, 6),
+        lengths_preferences=30, risky_preferences=(30,), random_rewards=6, test_preferences=100,
     ),
 }  # fmt: skip
 SEEDS = {"paper": 1, "smoke": 1}
