@@ -18,6 +18,13 @@ IDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def fewer_random_policies(monkeypatch):
+    """A quarter of what users get: enough to show every fault below."""
+    monkeypatch.setattr(front_check, "POLICIES", 512)
+    monkeypatch.setattr(front_check, "EPISODES", 64)
+
+
 @pytest.mark.parametrize("id", IDS)
 def test_every_environment_of_ours_conforms(id):
     results = {result.name: result for result in check_environment(id, steps=60)}
@@ -148,11 +155,9 @@ class BadOutcomes(ResourceGathering):
     ],
 )
 def test_broken_environments_are_caught_by_the_right_check(monkeypatch, broken, check, words):
-    # None of these differs as a vector, which takes longest to compile; few policies show what is wrong.
+    # None of these differs as a vector, which takes longest to compile.
     for name in [name for name in testing.CHECKS if name.startswith("vector")]:
         monkeypatch.delitem(testing.CHECKS, name)
-    monkeypatch.setattr(front_check, "POLICIES", 512)
-    monkeypatch.setattr(front_check, "EPISODES", 64)
     with pytest.raises(ConformanceError, match=words) as caught:
         check_environment(broken(), steps=40)
     assert caught.value.check == check
