@@ -78,8 +78,8 @@ class Settings:
     threshold_shift: float = 0.1
     proxy_studies: bool = True
     placed: bool = True
-    points: int = 41
-    samples: int = 4096
+    points: int = 33
+    samples: int = 2048
     grid: int = 4
     search_iterations: int = 800
     search_evaluations: int = 40

@@ -69,8 +69,8 @@ class Settings:
     learners: tuple[Literal["ppo_annealed_kl", "ppo"], ...] = ("ppo_annealed_kl", "ppo")
     models: tuple[str, ...] = ("mlp-8", "mlp-32", "transformer-16", "transformer-32")
     largest_multiplier: float = 8.0
-    points: int = 41
-    samples: int = 4096
+    points: int = 33
+    samples: int = 2048
     largest_n: int = 4096
     pools: int = 8
 
