@@ -24,6 +24,7 @@ from prefront.tables import Table
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
     from prefront.preferences.datasets import PreferenceDataset
+    from prefront.preferences.teachers import Statistic
 
 Study = Literal["matrix", "lengths", "risky"]
 Labels = Literal["noiseless", "stochastic"]
@@ -277,8 +278,8 @@ def _ask(
     from prefront.preferences.teachers import Teacher
 
     choice = Choice(rationality=None if labels == "noiseless" else 1.0, scale=1.0)
-    regret = "general_regret" if study == "risky" else "deterministic_regret"
-    statistic = "partial_return" if generator == "partial_return" else regret
+    regret: Statistic = "general_regret" if study == "risky" else "deterministic_regret"
+    statistic: Statistic = "partial_return" if generator == "partial_return" else regret
     teacher = Teacher(statistic, Linear(task.truth), choice, mdp=task.mdp, gamma=settings.gamma)
     rng = np.random.default_rng((*seeds, length))
     total = size + settings.test_preferences

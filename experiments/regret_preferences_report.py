@@ -194,7 +194,7 @@ def _features(results: Results, labels: str) -> list[Claim]:
         return []
     size = max(sizes)
     ask = functools.partial(_returns, results, study="matrix", labels=labels, preferences=size)
-    common = {"paper": "", "stated": "", "conditions": _conditions(results, "matrix", labels)}
+    make = functools.partial(Claim, paper="", stated="", conditions=_conditions(results, "matrix", labels))
     ledger = []
     for learner, values in VALUES.items():
         if not _has(results, "matrix", (learner, "regret")):
@@ -202,7 +202,7 @@ def _features(results: Results, labels: str) -> list[Claim]:
         near = ask((learner, "regret")) >= NEAR_OPTIMAL
         share, low, high = statistics.share_interval(near)
         ledger.append(
-            Claim(
+            make(
                 sentence=f"With {values}, {size:,} {labels} regret preferences leave the regret learner no failure.",
                 measured=100 * share,
                 quantity="% of the tasks near-optimal",
@@ -210,13 +210,12 @@ def _features(results: Results, labels: str) -> list[Claim]:
                 verdict="holds" if near.all() else "fails",
                 interval=(100 * low, 100 * high),
                 test=f"{(~near).sum()} failures; 95 % Wilson interval",
-                **common,
             )
         )
         if learner != "regret" and _has(results, "matrix", OWN[0]):
             found = _compare(ask((learner, "regret")), ask(OWN[0]))
             ledger.append(
-                Claim(
+                make(
                     sentence=f"At {size:,} {labels} regret preferences, {values} serve the regret learner better "
                     f"than {VALUES['regret']}.",
                     measured=found.points,
@@ -226,7 +225,6 @@ def _features(results: Results, labels: str) -> list[Claim]:
                     interval=found.interval,
                     p_value=found.p_for,
                     test="95 % bootstrap interval; Wilcoxon signed-rank of scaled returns, paired by task, one-sided",
-                    **common,
                 )
             )
     return ledger
