@@ -50,6 +50,7 @@ from prefront.agents.constrained_rlhf_settings import (
 )
 from prefront.exact import tilted_duals
 from prefront.files import save_arrays
+from prefront.learning.lagrangian import effective
 from prefront.learning.sequence_policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
 from prefront.preferences.sequence_models import RewardModels, linear_rewards
 from prefront.preferences.sequence_worlds import TokenWorldSettings, World
@@ -178,8 +179,10 @@ class Trainer:
 
     def measure(self) -> dict[str, np.ndarray]:
         """Evaluates the present policies and appends to the history; returns the entry, leading axis R."""
-        entry = _evaluate(self.program, self.shared, self.method, self.worlds, self.inputs, self.state)
-        self._history.append(jax.device_get(entry))
+        inputs = self.inputs._replace(statistics=None, ensemble=None)
+        entry = _evaluate(self.program, self.shared, self.worlds, inputs, self.state, self.method.thresholds)
+        multipliers = effective(self.state.multipliers.raw, self.method.form, self.method.equality)
+        self._history.append(jax.device_get({**entry, "multipliers": multipliers}))
         return self._history[-1]
 
     def advance(self, iterations: int) -> dict[str, np.ndarray]:
@@ -330,7 +333,7 @@ def _advance(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(
-    program: Program, shared: bool, method: MethodSettings, worlds: World, inputs: RunInputs, states: LearnerState
+    program: Program, shared: bool, worlds: World, inputs: RunInputs, states: LearnerState, thresholds: Any
 ) -> dict[str, jax.Array]:
     one_run = partial(evaluate, program)
-    return jax.vmap(one_run, in_axes=(0, None if shared else 0, 0, 0))(method, worlds, inputs, states)
+    return jax.vmap(one_run, in_axes=(None if shared else 0, 0, 0, 0))(worlds, inputs, states, thresholds)

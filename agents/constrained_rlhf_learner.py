@@ -244,7 +244,7 @@ def iterate(
 
 
 def evaluate(
-    program: Program, method: MethodSettings, world: World, inputs: RunInputs, state: LearnerState
+    program: Program, world: World, inputs: RunInputs, state: LearnerState, thresholds: jax.Array | None
 ) -> dict[str, jax.Array]:
     """Measures the present policy; nothing of it is fed back.
 
@@ -268,12 +268,11 @@ def evaluate(
         "rewards": rewards,
         "kl": policy.divergence(state.policy, reference, sequences),
         "entropy": policy.entropy(state.policy, reference, sequences),
-        "multipliers": effective(state.multipliers.raw, method.form, method.equality),
         "coefficient": state.coefficient,
         "stopped": state.stopped,
     }
-    if method.thresholds is not None:
-        measured["threshold_errors"] = (rewards - method.thresholds) / jnp.maximum(jnp.abs(method.thresholds), 1.0)
+    if thresholds is not None:
+        measured["threshold_errors"] = (rewards - thresholds) / jnp.maximum(jnp.abs(thresholds), 1.0)
         measured["threshold_error"] = jnp.abs(measured["threshold_errors"]).mean()
     if inputs.optimum is not None:
         optimum = tilted.tilted_policy(reference, linear_rewards(world.models), inputs.optimum, policy.network.length)

@@ -1,0 +1,145 @@
+"""Nelder-Mead, proxy points and best-of-n against functions and worlds whose answers are known."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prefront.agents.best_of_n import best_of_n, subset_maximum_weights
+from prefront.agents.constrained_rlhf import TrainingSettings, method_settings
+from prefront.agents.nelder_mead import nelder_mead, search_exactly, starting_simplex, train_nm_ppo
+from prefront.agents.proxy_points import exact_proxy_points, independent_proxy_point, joint_proxy_point
+from prefront.exact import tilted, tilted_duals
+from prefront.preferences.sequence_models import linear_rewards
+from prefront.preferences.sequence_worlds import TokenWorldSettings, gold, make_world
+
+TINY = TokenWorldSettings(vocabulary=3, length=4, pairs=100, calibration_samples=1000)
+SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=200, calibration_samples=2000)
+
+
+@functools.cache
+def world(settings, seed=0):
+    return make_world(settings, seed)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_nelder_mead_finds_the_top_of_a_quadratic_and_never_asks_twice(dimensions):
+    top = np.array([0.3, -1.2, 2.0])[:dimensions]
+    curvature = np.diag([1.0, 4.0, 0.5][:dimensions]) + 0.2
+    asked = []
+
+    def objective(point):
+        asked.append(tuple(point))
+        return 5.0 - (point - top) @ curvature @ (point - top)
+
+    simplex = np.vstack([np.zeros(dimensions), np.eye(dimensions)])
+    found = nelder_mead(objective, simplex, evaluations=400, tolerance=1e-4)
+    np.testing.assert_allclose(found.best, top, atol=2e-3)
+    np.testing.assert_allclose(found.value, 5.0, atol=1e-4)
+    assert len(asked) == len(set(asked)) == len(found.values) < 400
+    short = nelder_mead(objective, simplex, evaluations=dimensions + 3)
+    assert len(short.values) == dimensions + 3
+    assert short.value == short.values.max()
+
+
+def test_nelder_mead_leaves_points_that_are_not_feasible():
+    found = nelder_mead(lambda p: p.sum() if p.max() <= 1 else -np.inf, [[0, 0], [0.5, 0], [0, 0.5]], 100)
+    assert found.best.max() <= 1 and found.value > 1.5
+    with pytest.raises(ValueError, match="flat"):
+        nelder_mead(lambda p: 0.0, [[0, 0], [1, 1], [2, 2]], 10)
+    with pytest.raises(ValueError, match=r"K \+ 1 points"):
+        nelder_mead(lambda p: 0.0, [[0, 0], [1, 1]], 10)
+
+
+@pytest.mark.slow
+def test_the_exact_search_matches_a_grid():
+    key, model = jax.random.key(3), world(SMALL)
+    simplex = starting_simplex(SMALL, model)
+    for point in simplex:
+        tilted_duals.check_reachable(model.reference, linear_rewards(model.models), point, SMALL.length, True)
+    found = search_exactly(SMALL, model, key, evaluations=40)
+    range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+    best = max(
+        search_exactly(SMALL, model, key, [[a, b], [a + 1e-4, b], [a, b + 1e-4]], 1).value
+        for a, b in itertools.product(*(np.linspace(0.1, 0.9, 6) * high for high in range_[:, 1]))
+    )
+    assert found.value > best - 0.05, (found.value, best)
+
+
+def test_nm_ppo_stays_within_its_budget_and_counts_what_it_spends():
+    training = TrainingSettings(iterations=96, sequences=64, evaluation_interval=4, evaluation_sequences=512)
+    found = train_nm_ppo(SMALL, world(SMALL), jax.random.key(1), training)
+    assert found.sequences[-1] == 96 * 64
+    assert (np.diff(found.sequences) <= 12 * 64).all()
+    np.testing.assert_array_equal(np.diff(found.evaluation_sequences), 512)
+    assert found.result.evaluation_sequences == found.evaluation_sequences[-1]
+    feasible = np.isfinite(found.search.values)
+    history = found.result.history["gold"][0]
+    np.testing.assert_allclose(found.search.values[feasible], history[1 : 1 + feasible.sum()])
+    assert found.search.value > history[0] + 0.2
+    with pytest.raises(ValueError, match="must be xi_ppo, got mu_ppo"):
+        train_nm_ppo(SMALL, world(SMALL), jax.random.key(1), training, method_settings("mu_ppo"))
+
+
+def test_proxy_points_of_known_surfaces():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 4, 300)
+    alone = independent_proxy_point(x, 2 - 0.3 * (x - 1.7) ** 2 + rng.normal(0, 0.05, 300))
+    np.testing.assert_allclose(alone.rewards, [1.7], atol=0.25)
+    np.testing.assert_allclose(alone.gold, 2, atol=0.06)
+    places = rng.normal(0, 1, (400, 2)) @ [[1.0, 0.4], [0.0, 0.8]] + [1.0, 2.0]
+    top = np.array([1.3, 1.6])
+    joint = joint_proxy_point(places, 3 - ((places - top) ** 2).sum(1) + rng.normal(0, 0.05, 400))
+    np.testing.assert_allclose(joint.rewards, top, atol=0.2)
+    np.testing.assert_allclose(joint.gold, 3, atol=0.1)
+
+
+def test_the_joint_point_stays_in_the_visited_region():
+    """A plane rises for ever; its highest place must still be one that runs came close to."""
+    places = np.random.default_rng(1).uniform(0, 1, (500, 3))
+    found = joint_proxy_point(places, places @ [1.0, 2.0, 0.5])
+    assert (found.rewards > -0.1).all() and (found.rewards < 1.1).all()
+    assert found.gold > 2.5
+    with pytest.raises(ValueError, match="at least four places"):
+        independent_proxy_point([1, 2], [1, 2])
+
+
+@pytest.mark.slow
+def test_exact_proxy_points_lie_where_gold_is_best():
+    alone, joint = exact_proxy_points(SMALL, world(SMALL), jax.random.key(0))
+    rewards = linear_rewards(world(SMALL).models)
+    range_ = tilted_duals.reward_range(world(SMALL).reference, rewards, SMALL.length)
+    assert ((alone > 0) & (alone < range_[:, 1])).all()
+    found = search_exactly(SMALL, world(SMALL), jax.random.key(0), evaluations=40)
+    assert joint.gold > found.value - 0.1
+
+
+def test_best_of_n_equals_enumeration():
+    model, numbers = world(TINY), np.array([1, 2, 5, 16, 64])
+    reference, rewards = model.reference, linear_rewards(model.models)
+    sequences = jnp.array([(3, *tail) for tail in itertools.product(range(3), repeat=4)], jnp.int32)
+    p = np.exp(np.asarray(reference.log_transitions)[sequences[:, :-1], sequences[:, 1:]].sum(1, dtype=np.float64))
+    p /= p.sum()
+    values = np.column_stack([tilted.count_rewards(rewards, sequences), gold(model, sequences)]).astype(np.float64)
+    order = np.argsort(values[:, :2].sum(1), kind="stable")
+    cumulative = np.concatenate([[0.0], np.cumsum(p[order])])
+    best = np.diff(cumulative[None] ** numbers[:, None], axis=1)
+    found = best_of_n(TINY, model, jax.random.key(0), numbers, pool=2048, pools=16)
+    assert (np.abs(found.rewards - best @ values[order, :2]) < 4.5 * found.rewards_error + 1e-6).all()
+    assert (np.abs(found.gold - best @ values[order, 2]) < 4.5 * found.gold_error + 1e-6).all()
+    divergence = np.sum(np.where(best > 0, best * np.log(np.maximum(best, 1e-300) / p[order]), 0), axis=1)
+    assert (divergence <= found.divergence + 1e-9).all()
+    np.testing.assert_allclose(found.divergence, np.log(numbers) - (numbers - 1) / numbers)
+    with pytest.raises(ValueError, match="got 0 to 4"):
+        best_of_n(TINY, model, jax.random.key(0), [0, 4])
+
+
+def test_subset_weights_equal_counted_subsets():
+    for n in (1, 2, 4, 7):
+        subsets = [max(one) for one in itertools.combinations(range(7), n)]
+        expected = np.bincount(subsets, minlength=7) / len(subsets)
+        np.testing.assert_allclose(subset_maximum_weights(7, [n])[0], expected, atol=1e-6)
+    np.testing.assert_allclose(subset_maximum_weights(4096, [1, 10, 1000, 4096]).sum(1), 1, rtol=1e-3)
