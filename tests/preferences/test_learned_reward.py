@@ -1,0 +1,165 @@
+"""Learned rewards as environments: they pay the right numbers, and who trains on them does well by the true ones."""
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prefront.agents.cmorl import train
+from prefront.agents.cmorl_settings import CMORLConfig
+from prefront.environment import FiniteEnvironment, step
+from prefront.envs.delivery import Delivery
+from prefront.envs.random_delivery import RandomDelivery, generate
+from prefront.exact import mdp as exact
+from prefront.exact.conversions import from_momdp
+from prefront.exact.tabulation import tabulate
+from prefront.gymnasium_faces import SingleEnvironment, VectorEnvironment
+from prefront.preferences.choices import Choice, Linear
+from prefront.preferences.learned_reward import (
+    LearnedReward,
+    LearnedRewardWrapper,
+    learned_reward,
+    linear_reward,
+    network_reward,
+    table_reward,
+)
+from prefront.preferences.neural_models import NeuralReward
+from prefront.preferences.regret_models import SuccessorFeatureRegret
+from prefront.preferences.reward_models import fit_persons
+from prefront.preferences.segments import sample_segments
+from prefront.preferences.successor_sets import random_reward_features
+from prefront.preferences.teachers import Teacher
+from prefront.wrappers import LinearScalarization
+
+WEIGHTS = np.array([-1.0, 40.0, -60.0, 1.5, -1.0, -2.0])
+
+
+def number(observation):
+    return observation[0] * 10 + observation[1]
+
+
+def test_both_faces_pay_what_was_learned():
+    env = learned_reward(Delivery(), linear_reward(WEIGHTS))
+    base = SingleEnvironment(Delivery())
+    single = SingleEnvironment(env)
+    vector = VectorEnvironment(env, 2)
+    assert single.observation_space == base.observation_space
+    for face in (base, single):
+        face.reset(seed=3)
+    vector.reset(seed=3)
+    for action in np.random.default_rng(0).integers(4, size=30):
+        seen, features, terminated, *_ = base.step(action)
+        same, paid, over, *_ = single.step(action)
+        together = vector.step(np.array([action, action]))[1]
+        assert np.array_equal(seen, same)
+        assert terminated == over
+        assert paid == pytest.approx([features @ WEIGHTS])
+        assert together[0] == pytest.approx(paid)
+        if terminated:
+            break
+
+
+def test_tables_and_networks_pay_by_observation_and_action():
+    rewards = np.random.default_rng(0).normal(size=(100, 4))
+    env = learned_reward(Delivery(), table_reward(rewards, number))
+    state = jnp.array([3, 2])
+    for action in range(4):
+        taken = step(env, state, jnp.asarray(action), jax.random.key(0))
+        assert taken.reward == pytest.approx([rewards[32, action]], abs=1e-6)
+    rng = np.random.default_rng(0)
+    mdp = Delivery().table()
+    first, second = (sample_segments(mdp, 20, 3, rng) for _ in range(2))
+    dataset = Teacher("partial_return", Linear(WEIGHTS)).ask(first, second, rng)
+    places = np.stack(np.divmod(np.arange(100), 10), 1)
+
+    def seen(segments):
+        return type(segments)(places[segments.states], *(getattr(segments, name) for name in
+                              ("actions", "features", "lengths", "ended", "absorbing")))  # fmt: skip
+
+    shown = type(dataset)(seen(dataset.first), seen(dataset.second), dataset.labels, variable_horizon=True)
+    model = NeuralReward(4, steps=10, hidden=(8,)).fit(shown)
+    paid = step(learned_reward(Delivery(), network_reward(model)), state, jnp.asarray(1), jax.random.key(0)).reward
+    assert paid == pytest.approx([float(model.reward(state, jnp.asarray(1)))], rel=1e-5)
+
+
+def test_the_exact_solvers_solve_what_was_learned():
+    env = learned_reward(Delivery(), linear_reward(WEIGHTS))
+    assert isinstance(env, FiniteEnvironment)
+    table = from_momdp(tabulate(env))
+    values = exact.solve(table, exact.expected_rewards(table, [1.0]), 0.999).values
+    assert exact.mean_return(table, values) == pytest.approx(Delivery().optimal_return(WEIGHTS), abs=1e-4)
+
+
+def test_a_population_makes_one_objective_a_person():
+    people = np.stack([WEIGHTS, -WEIGHTS])
+    env = learned_reward(Delivery(), linear_reward(people), names=("ann", "bob"), reference_point=[-100, -100])
+    assert env.objective_names == ("ann", "bob")
+    taken = step(env, jnp.array([3, 2]), jnp.asarray(0), jax.random.key(0))
+    assert taken.reward[0] == -taken.reward[1]
+    with pytest.raises(ValueError, match="ann"):
+        learned_reward(Delivery(), linear_reward(WEIGHTS), names=("ann", "bob"))
+    with pytest.raises(ValueError, match="reference_point"):
+        learned_reward(Delivery(), linear_reward(WEIGHTS), reference_point=[0, 0])
+    with pytest.raises(ValueError, match="finite"):
+        linear_reward([np.inf])
+
+
+def test_any_gymnasium_environment_can_pay_it():
+    env = LearnedRewardWrapper(gym.make("CartPole-v1"), lambda observation, action, vector: observation[0] + 2 * vector)
+    observation, _ = env.reset(seed=0)
+    _, reward, _, _, info = env.step(1)
+    assert reward == pytest.approx(observation[0] + 2)
+    assert info["true_reward"] == 1
+    wrong = LearnedRewardWrapper(gym.make("CartPole-v1"), lambda *_: np.zeros(2))
+    wrong.reset(seed=0)
+    with pytest.raises(ValueError, match="one number"):
+        wrong.step(0)
+    assert not isinstance(env, LearnedReward)
+
+
+def small_task():
+    """A random map of 14 open cells, its owner and one who hates coins, and what their noiseless regrets teach."""
+    params, weights = generate(jax.random.key(2), 64)
+    env = RandomDelivery()
+    live = (~env.table(params).terminal).sum(1)
+    which = next(i for i in range(64) if live[i] == 14 and weights[i][1] >= 5)
+    env.default_params = jax.tree.map(lambda leaf: leaf[which], params)
+    mdp = env.table()
+    people = np.stack([weights[which], weights[which] * [1, 1, 1, -3, 1, 1]])
+    rng = np.random.default_rng(0)
+    first, second = (sample_segments(mdp, 600, 3, rng, absorbing=True) for _ in range(2))
+    teacher = Teacher("deterministic_regret", Linear(people), Choice(), mdp=mdp, names=("ann", "bob"))
+    features = random_reward_features(mdp, np.random.default_rng(1))
+    models = fit_persons(SuccessorFeatureRegret(mdp, features), teacher.ask(first, second, rng))
+    learned = np.array([models[name].weights for name in ("ann", "bob")])
+    places = np.stack(np.divmod(np.arange(len(mdp.terminal)), int(env.default_params.width)), 1)
+    return env, mdp, people, learned / np.abs(learned).max(1, keepdims=True), places
+
+
+@pytest.mark.slow
+def test_stable_baselines_trains_on_a_learned_reward():
+    sb3 = pytest.importorskip("stable_baselines3")
+    env, mdp, people, learned, places = small_task()
+    scaled = []
+    for seed in range(3):
+        single = SingleEnvironment(learned_reward(env, linear_reward(learned[0])))
+        played = gym.wrappers.TimeLimit(LinearScalarization(single, [1.0]), 100)
+        agent = sb3.PPO("MlpPolicy", played, seed=seed, n_steps=256, gamma=0.99, ent_coef=0.01, device="cpu")
+        agent.learn(20_000)
+        actions = agent.predict(places, deterministic=True)[0]
+        scaled.append(exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, people[0]), 0.999))
+    assert np.median(scaled) >= 0.9
+
+
+@pytest.mark.slow
+def test_our_agent_serves_every_person_of_a_population():
+    """One front over the persons' learned rewards: whoever selects by their own weight gets a policy they like."""
+    env, mdp, people, learned, places = small_task()
+    paid = learned_reward(env, linear_reward(learned), ("ann", "bob"), reference_point=[-50, -50])
+    config = CMORLConfig(total_steps=400_000, population=4, discount=0.99, evaluation="exact")
+    front = train(paid, config, 0).front
+    for person, true in enumerate(people):
+        actions = np.asarray(front.select(np.eye(2)[person])(places.astype(np.int32)))
+        rewards = exact.expected_rewards(mdp, true)
+        assert exact.scaled_return(mdp, actions, rewards, 0.999) >= 0.9
