@@ -145,7 +145,7 @@ class ValueNetwork:
         weights = {}
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             gain = self.output_scale if i == len(sizes) - 2 else math.sqrt(2)
-            kernel = jax.nn.initializers.orthogonal(gain)(jax.random.fold_in(key, i), (fan_in, fan_out))
+            kernel = gain * _orthogonal(jax.random.fold_in(key, i), fan_in, fan_out)
             weights[f"layer_{i}"] = {"kernel": kernel, "bias": jnp.zeros(fan_out)}
         statistics = self.encoder.statistics()
         return {"weights": weights, "statistics": statistics} if statistics else {"weights": weights}
@@ -291,6 +291,25 @@ class PolicyNetwork:
         body = dict(description["body"])
         body["encoder"] = Encoder(**_with_tuples(body["encoder"]))
         return cls(**{**_with_tuples(description), "body": ValueNetwork(**_with_tuples(body))})
+
+
+def _orthogonal(key: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Draws a matrix with orthonormal rows or columns, whichever are fewer, uniformly, by Gram and Schmidt.
+
+    JAX's own initialiser calls LAPACK; several such calls in one program can wait for each other for ever when the CPU
+    client has a single thread.
+    """
+    drawn = jax.random.normal(key, (min(rows, columns), max(rows, columns)))
+
+    def add(basis: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        vector = drawn[i]
+        # Once more: a single pass leaves errors that grow with the condition of what was drawn.
+        for _ in range(2):
+            vector = vector - basis.T @ (basis @ vector)
+        return basis.at[i].set(vector / jnp.linalg.norm(vector)), None
+
+    basis, _ = jax.lax.scan(add, jnp.zeros_like(drawn), jnp.arange(drawn.shape[0]))
+    return basis if rows <= columns else basis.T
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

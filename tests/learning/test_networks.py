@@ -1,0 +1,26 @@
+"""Initial weights of the networks."""
+
+import jax
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, MultiDiscrete
+
+from prefront.learning.networks import ValueNetwork
+
+
+@pytest.mark.parametrize("inputs", [2, 64, 100])
+def test_layers_start_orthogonal_with_the_gain_of_their_kind(inputs):
+    network = ValueNetwork.for_space(Box(-1, 1, (inputs,)), 3, "mlp", (64, 64))
+    weights = network.init(jax.random.key(0))["weights"]
+    for name, gain in (("layer_0", np.sqrt(2)), ("layer_1", np.sqrt(2)), ("layer_2", 1.0)):
+        kernel = np.asarray(weights[name]["kernel"], float)
+        product = kernel @ kernel.T if kernel.shape[0] <= kernel.shape[1] else kernel.T @ kernel
+        assert product == pytest.approx(gain**2 * np.eye(len(product)), abs=1e-5)
+
+
+def test_a_program_of_many_initialisations_ends():
+    """With one thread, LAPACK calls inside one program once waited for each other for ever."""
+    network = ValueNetwork.for_space(MultiDiscrete([13, 13, *12 * [2]]), 4, "one-hot", (64, 64))
+    start = jax.jit(jax.vmap(network.init), compiler_options={"xla_backend_optimization_level": 0})
+    kernels = jax.block_until_ready(start(jax.random.split(jax.random.key(0), 32)))["weights"]["layer_0"]["kernel"]
+    assert len(np.unique(np.round(kernels[:, 0, 0], 6))) == 32
