@@ -20,14 +20,13 @@ from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form,
 from prefront.preferences.logistic import Descent, choice_losses, fit_logistic
 from prefront.preferences.neural_models import NeuralReward
 from prefront.preferences.regret_models import SuccessorFeatureRegret, fit_soft_regret, soft_values
-from prefront.preferences.reward_evaluation import evaluate_model, evaluate_policy, evaluate_reward, person_regrets
+from prefront.preferences.reward_evaluation import evaluate_policy, evaluate_reward
 from prefront.preferences.reward_models import (
     NotFittedError,
     PartialReturn,
     accuracy,
     cross_entropy,
     fit_many,
-    fit_persons,
 )
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import coverage_features, distinct, drop_policy, random_reward_features
@@ -343,41 +342,6 @@ def test_an_ensemble_learns_a_reward_and_disagrees_where_it_has_no_data():
     one = float(model.reward(held.first.states[0, 0], held.first.actions[0, 0]))
     lone = dataclasses.replace(held.first[:1], lengths=np.array([1]))
     assert model.scores(lone)[0] == pytest.approx(one, abs=1e-4)
-
-
-def test_evaluation_of_rewards_policies_and_persons():
-    quality = evaluate_reward(
-        TABLE, np.stack([PUBLISHED_WEIGHTS, 3 * PUBLISHED_WEIGHTS, -PUBLISHED_WEIGHTS]), PUBLISHED_WEIGHTS
-    )
-    assert np.allclose(quality.scaled_return[:2], 1)
-    assert quality.scaled_return[2] < 0
-    assert list(quality.near_optimal) == [True, True, False]
-    held = answers(50, "partial_return", choice=Choice())
-    both = evaluate_model(PartialReturn(weights=PUBLISHED_WEIGHTS), TABLE, PUBLISHED_WEIGHTS, held_out=held)
-    assert both.scaled_return == pytest.approx(1)
-    assert both.accuracy == 1
-    with pytest.raises(ValueError, match="not finite"):
-        evaluate_reward(TABLE, np.full(6, np.nan), PUBLISHED_WEIGHTS)
-    people = np.array([PUBLISHED_WEIGHTS, -PUBLISHED_WEIGHTS])
-    assert np.allclose(person_regrets(TABLE, people, people), 0, atol=1e-9)
-    swapped = person_regrets(TABLE, people[::-1], people)
-    assert (swapped > 10).all()
-
-
-def test_each_person_gets_their_own_reward():
-    people = np.array([PUBLISHED_WEIGHTS, PUBLISHED_WEIGHTS * [1, -1, 1, 1, 1, 1], [-1.0, 1, -1, 5, -1, -2]])
-    rng = np.random.default_rng(0)
-    first, second = (sample_segments(TABLE, 900, 3, rng, absorbing=True) for _ in range(2))
-    teacher = Teacher("deterministic_regret", Linear(people), Choice(), mdp=TABLE, names=("ann", "bob", "coe"))
-    dataset = teacher.ask(first, second, rng)
-    features = random_reward_features(TABLE, np.random.default_rng(1))
-    model = SuccessorFeatureRegret(TABLE, features)
-    own = fit_persons(model, dataset)
-    assert list(own) == ["ann", "bob", "coe"]
-    learned = np.array([one.weights for one in own.values()])
-    together = model.fit(dataset).weights
-    ours, common = person_regrets(TABLE, learned, people), person_regrets(TABLE, together, people)
-    assert ours.sum() < 0.3 * common.sum()
 
 
 def test_bad_input_is_named():
