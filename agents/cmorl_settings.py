@@ -147,7 +147,12 @@ EXACT: dict[str, CMORLConfig] = {
     "prefront/ResourceGathering-v0": GATHERING,
     "prefront/BreakableBottles-v0": dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1),
     "prefront/FourRoom-v0": dataclasses.replace(
-        SEA, learner=dataclasses.replace(PERCEPTRON, network="one-hot"), total_steps=2_000_000, restarts=1
+        SEA,
+        learner=dataclasses.replace(PERCEPTRON, network="one-hot"),
+        total_steps=2_000_000,
+        stage_one_share=0.5,
+        restarts=1,
+        archive_capacity=None,
     ),
     "prefront/Minecart-v0": dataclasses.replace(CART, evaluation_episodes=10),
     "prefront/MinecartDeterministic-v0": CART,
