@@ -1,0 +1,74 @@
+"""The study of the optimal advantage: its segments, its rows, and verdicts that follow from shares."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from prefront.experiment import Job, Results
+from prefront.experiments import optimal_advantage as study
+from prefront.tables import Table
+
+SMOKE = dataclasses.replace(study.PRESETS["smoke"], labels=("noiseless",))
+
+
+def test_full_segments_never_pass_through_an_end():
+    import jax
+
+    from prefront.envs.random_delivery import RandomDelivery, generate
+    from prefront.preferences.linear_forms import unstack
+
+    params, _ = generate(jax.random.key(0), 2)
+    for mdp in unstack(RandomDelivery().table(params)):
+        segments = study._full_segments(mdp, 200, 3, np.random.default_rng(0))
+        assert len(segments) == 200
+        assert (segments.lengths == 3).all()
+        assert not mdp.terminal[segments.states[:, :-1]].any()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {part: study.run(SMOKE, 0, Job(part))["fits"] for part in study.parts(SMOKE)}
+
+
+def test_smoke_preset_runs_and_repeats_itself(rows, tmp_path):
+    listed = [{"seed": 0, "part": part, **row} for part, found in rows.items() for row in found]
+    results = Results(SMOKE, {"fits": Table.from_rows(listed)})
+    assert len(results["fits"]) == 2 * SMOKE.tasks * 2
+    assert (results["fits"]["scaled_return"] <= 1 + 1e-9).all()
+    part = next(iter(rows))
+    again = study.run(SMOKE, 0, Job(part))["fits"]
+    assert Table.from_rows(again).to_csv() == Table.from_rows(rows[part]).to_csv()
+    assert len(study.claims(results)) == 4
+    assert len(study.summary(results)) == 4
+    assert {path.suffix for path in study.plot(results, tmp_path)} == {".pdf", ".png"}
+
+
+def table(greedy, with_, without, tasks=60):
+    """Rows in which so large shares of tasks are near-optimal."""
+    shares = {("with", "greedy"): greedy, ("without", "greedy"): 1.0}
+    shares |= {("with", "reward"): with_, ("without", "reward"): without}
+    listed = [
+        {"seed": 0, "part": "", "labels": "noiseless", "absorbing": absorbing, "use": use, "task": task}
+        | {"preferences": 100, "scaled_return": 1.0 if task < share * tasks else -1.0, "largest": 0.5}
+        for (absorbing, use), share in shares.items()
+        for task in range(tasks)
+    ]
+    return Results(dataclasses.replace(SMOKE, tasks=tasks), {"fits": Table.from_rows(listed)})
+
+
+def test_verdicts_follow_from_shares():
+    greedy, with_, without, effect = study.claims(table(greedy=1.0, with_=0.95, without=0.2))
+    # 60 of 60 leave a share below 95 % possible.
+    assert (greedy.verdict, greedy.measured) == ("undecided", 100.0)
+    assert (with_.verdict, without.verdict, effect.verdict) == ("holds", "holds", "holds")
+    assert effect.measured == pytest.approx(75.0)
+    greedy, with_, without, effect = study.claims(table(greedy=0.5, with_=0.2, without=0.9))
+    assert {greedy.verdict, with_.verdict, without.verdict, effect.verdict} == {"fails"}
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="got 0"):
+        study.Settings(tasks=0)
+    with pytest.raises(ValueError, match="different values"):
+        study.Settings(preferences=(3, 3))
