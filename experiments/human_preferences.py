@@ -87,12 +87,8 @@ class Settings:
             raise ValueError(f"preferences must be different numbers from 1, got {self.preferences}.")
 
 
-PRESETS = {
-    "paper": Settings(),
-    "smoke": Settings(
-        data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, simulated_preferences=120
-    ),
-}  # fmt: skip
+_SMALL = Settings(data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, simulated_preferences=120)
+PRESETS = {"paper": Settings(), "smoke": _SMALL}
 SEEDS = {"paper": 1, "smoke": 1}
 
 
@@ -117,12 +113,11 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         the accuracy on strict ones. `learning`: one row per model and draw, with the exact scaled return.
     """
     mdp = _task()
-    dataset = _dataset(settings, seed, mdp)
+    dataset, features = _dataset(settings, seed, mdp), _random_features(settings, seed, mdp)
     kind, _, size = job.part.partition(".")
     rng = np.random.default_rng((seed, int(size or 0)))
-    features = _random_features(settings, seed, mdp)
     if kind == "prediction":
-        return {"folds": _folds(settings, mdp, dataset, features, rng, job)}
+        return {"folds": _folds(settings, mdp, dataset, features, rng)}
     return {"learning": _learning(settings, mdp, dataset, features, int(size), rng)}
 
 
@@ -205,15 +200,9 @@ def _reward_model(settings: Settings, mdp: TabularMDP, features: np.ndarray, nam
 
 
 def _folds(
-    settings: Settings,
-    mdp: TabularMDP,
-    dataset: PreferenceDataset,
-    features: np.ndarray,
-    rng: np.random.Generator,
-    job: Job,
+    settings: Settings, mdp: TabularMDP, dataset: PreferenceDataset, features: np.ndarray, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     from prefront.preferences.logistic import fit_logistic
-    from prefront.preferences.reward_models import accuracy, cross_entropy
 
     found = _statistics(mdp, settings.gamma, dataset)
     regret = found @ np.array([1.0, -1.0, 1.0])
@@ -225,24 +214,19 @@ def _folds(
         common = {"fold": fold, "held_out": len(held)}
         for name, columns in given.items():
             difference = columns[held] @ fit_logistic(columns[kept], labels[kept]).weights
-            loss = np.logaddexp(0.0, difference) - labels[held] * difference
-            strict = labels[held] != 0.5
-            right = (np.sign(difference) * np.sign(labels[held] - 0.5) + 1)[strict] / 2
-            rows.append(
-                {
-                    **common,
-                    "reward": "given",
-                    "model": name,
-                    "cross_entropy": float(loss.mean()),
-                    "accuracy": float(right.mean()),
-                }
-            )
+            rows.append({**common, "reward": "given", "model": name, **_score(difference, labels[held])})
         for name in LEARNED:
             model = _reward_model(settings, mdp, features, name).fit(dataset[kept])
-            losses = {"cross_entropy": cross_entropy(model, dataset[held]), "accuracy": accuracy(model, dataset[held])}
-            rows.append({**common, "reward": "learned", "model": name, **losses})
-        job.report(fold + 1, settings.folds)
+            difference = model.scores(dataset[held].first) - model.scores(dataset[held].second)
+            rows.append({**common, "reward": "learned", "model": name, **_score(difference, labels[held])})
     return rows
+
+
+def _score(difference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns mean cross-entropy, and accuracy on strict answers, where indifference counts one half."""
+    loss = np.logaddexp(0.0, difference) - labels * difference
+    right = (np.sign(difference) * np.sign(labels - 0.5) + 1)[labels != 0.5] / 2
+    return {"cross_entropy": float(loss.mean()), "accuracy": float(right.mean())}
 
 
 def _learning(
@@ -308,19 +292,18 @@ def claims(results: Results) -> list[Claim]:
     reference = REFERENCE.get(settings.condition, {}) if settings.data != SIMULATED else {}
     for name, stated in reference.items():
         mean = _weighted(results, "given", name, "cross_entropy")
-        ledger.append(
-            Claim(
-                sentence=f"The cross-entropy of {GIVEN[name]} with one scale is {stated:.3f} within {TOLERANCE:g}.",
-                paper="an independent implementation on the same data",
-                stated=f"{stated:.3f}",
-                measured=mean,
-                quantity="nats",
-                seeds=settings.folds,
-                verdict="holds" if abs(mean - stated) <= TOLERANCE else "fails",
-                test="mean over all held-out preferences",
-                conditions=f"{conditions}; {settings.folds}-fold cross-validation",
-            )
+        claim = Claim(
+            sentence=f"The cross-entropy of {GIVEN[name]} with one scale is {stated:.3f} within {TOLERANCE:g}.",
+            paper="an independent implementation on the same data",
+            stated=f"{stated:.3f}",
+            measured=mean,
+            quantity="nats",
+            seeds=settings.folds,
+            verdict="holds" if abs(mean - stated) <= TOLERANCE else "fails",
+            test="mean over all held-out preferences",
+            conditions=f"{conditions}; {settings.folds}-fold cross-validation",
         )
+        ledger.append(claim)
     return ledger + [_learns_more(results, size, conditions) for size in settings.preferences]
 
 
@@ -357,9 +340,9 @@ def _column(results: Results, reward: str, model: str, column: str) -> np.ndarra
 
 
 def _weighted(results: Results, reward: str, model: str, column: str) -> float:
-    """Returns the mean over held-out preferences (for accuracy, nearly: over folds by their size)."""
-    sizes = _column(results, reward, model, "held_out")
-    return float(np.average(_column(results, reward, model, column), weights=sizes))
+    """Returns the mean over folds, weighted by their sizes."""
+    weights = _column(results, reward, model, "held_out")
+    return float(np.average(_column(results, reward, model, column), weights=weights))
 
 
 def _scaled(results: Results, model: str, size: int) -> np.ndarray:

@@ -350,7 +350,9 @@ def _plot_misspecification(results: Results, folder: Path) -> list[Path]:
     _label_axis(left, "preferences", settings.preferences)
     left.set_ylabel("points near-optimal lost")
     left.set_title("own data minus the other model's")
-    left.legend(loc="upper left")
+    low, high = left.get_ylim()
+    left.set_ylim(low, high + 0.35 * (high - low))
+    left.legend(loc="upper center", ncols=2, fontsize=7)
     largest = results["fits"].where(study="matrix", labels=settings.labels[0], preferences=max(settings.preferences))
     cells = [(learner, data) for learner in ("regret", "partial_return") for data in ("regret", "partial_return")]
     for series, (learner, data) in enumerate(cells):
