@@ -27,7 +27,7 @@ def decide(results: Results) -> list[Claim]:
         f"{settings.world.vocabulary} tokens, sequences of {settings.world.length}, thresholds at the exact joint "
         f"proxy point, {settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
     )
-    ledger = [_rises_and_falls(results), _points_differ(results)]
+    ledger: list[Claim | None] = [_rises_and_falls(results), _points_differ(results)]
     for form in FORMS:
         ledger += _final_gold(results, form)
     ledger += [_longer(results, name, worse) for name, worse in (("ppo", True), ("xi_ppo", False))]
@@ -60,7 +60,7 @@ def _compare(
     sentence: str, figure: str, ours: np.ndarray, theirs: np.ndarray, quantity: str = "mean difference in gold"
 ) -> Claim:
     """The claim that ours are larger, paired by seed."""
-    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))  # type: ignore[arg-type]
+    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
     interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
     return Claim(
         sentence=sentence,
@@ -155,7 +155,8 @@ def _final_gold(results: Results, form: str) -> list[Claim]:
         if all(len(one) for one in tables):
             sentence = f"{METHODS[first]} ends with more gold than {METHODS[second]}."
             figure = "" if theirs == "ppo_adaptive_kl" else "Figure 5.1"
-            found.append(_compare(sentence, figure, *(ending(one, "gold", last) for one in tables)))
+            first_gold, second_gold = (ending(one, "gold", last) for one in tables)
+            found.append(_compare(sentence, figure, first_gold, second_gold))
     return found
 
 
@@ -279,7 +280,8 @@ def _oscillates(results: Results, form: str) -> Claim | None:
         return None
     sentence = f"The multipliers of {METHODS[names[0]]} oscillate more than those of {METHODS[names[1]]}."
     quantity = "mean difference of the relative standard deviation"
-    return _compare(sentence, "Figure D.2", *(swing(name) for name in names), quantity=quantity)
+    ours, theirs = (swing(name) for name in names)
+    return _compare(sentence, "Figure D.2", ours, theirs, quantity)
 
 
 def _gold_gap(results: Results) -> Claim | None:
@@ -308,12 +310,9 @@ def _nearest(results: Results) -> Claim | None:
     if not all(len(one) for one in tables):
         return None
     last = results.settings.learner.iterations
-    return _compare(
-        "ξ-PPO ends nearer to the exact optimum than ξ-PPO in the paper's form.",
-        "",
-        *(ending(one, "optimum_divergence", last) for one in tables),
-        quantity="mean difference of KL(policy || optimum), nats",
-    )
+    theirs, ours = (ending(one, "optimum_divergence", last) for one in tables)
+    sentence = "ξ-PPO ends nearer to the exact optimum than ξ-PPO in the paper's form."
+    return _compare(sentence, "", theirs, ours, "mean difference of KL(policy || optimum), nats")
 
 
 def summarise(results: Results) -> Table:

@@ -335,7 +335,7 @@ def _better_form(rows: Table, source: str, form: str) -> Claim:
     other = "logarithmic" if form == "quadratic" else "quadratic"
     text = {"quadratic": "d (a - b d)", "logarithmic": "d (a - b ln d)"}
     ours, theirs = rows[f"{form}_r_squared"], rows[f"{other}_r_squared"]
-    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))  # type: ignore[arg-type]
+    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
     interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
     return Claim(
         sentence=f"{SOURCES[source]}: gold follows {text[form]}, d = sqrt(KL), better than {text[other]}.",

@@ -203,7 +203,7 @@ def _paired(
     if larger not in found or smaller not in found:
         return None
     first, second = found[larger][column], found[smaller][column]
-    greater, less = (statistics.wilcoxon_test(first, second, way) for way in ("greater", "less"))  # type: ignore[arg-type]
+    greater, less = (statistics.wilcoxon_test(first, second, way) for way in ("greater", "less"))
     interval = statistics.stratified_bootstrap(first - second, np.mean)
     return Claim(
         sentence=sentence,
