@@ -126,16 +126,18 @@ GATHERING = CMORLConfig(
     evaluation="exact",
     extension_updates=25,
 )
-# Long episodes: fewer, longer rollouts, and several gradient steps for each.
+# Long episodes: fewer, longer rollouts, and several gradient steps for each. Ores are sold so rarely that clipping
+# would make half a load worth as much as a full one; much entropy finds the mines that are not straight ahead.
 CART = CMORLConfig(
-    learner=dataclasses.replace(PERCEPTRON, copies=16, steps=64, minibatches=4, entropy=0.01, action_bias=0.0),
+    learner=dataclasses.replace(
+        PERCEPTRON, copies=16, steps=64, minibatches=4, entropy=0.1, action_bias=0.0, reward_clip=None
+    ),
     total_steps=6_000_000,
-    population=12,
-    stage_one_share=0.35,
+    population=20,
+    stage_one_share=0.6,
     linear_decay=0.5,
-    selected=4,
     updates_per_evaluation=10,
-    extension_updates=40,
+    extension_updates=30,
     slack_spread=0.2,
 )
 

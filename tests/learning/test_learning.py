@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, updated_multipliers
+from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.normalisation import no_moments, update_moments
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
+from prefront.learning.rollouts import Trajectory
 from prefront.learning.trust_region import conjugate_gradient, step_weights, trust_region_step
 
 
@@ -120,3 +122,21 @@ def test_trust_region_steps_find_the_constrained_optimum_of_a_bandit():
 
     found = returns(jax.jit(lambda start: jax.lax.fori_loop(0, 200, step, start))(jnp.zeros(3)))
     np.testing.assert_allclose(found, [0.7, 0.3], atol=0.01)
+
+
+def test_clipping_hides_how_much_a_rare_reward_is_worth():
+    """Where a reward is 20 or 40 of its deviations, clipped returns are equal and unclipped ones are the truth."""
+
+    def estimate(reward, clip):
+        config = LearnerConfig(network="tabular", reward_clip=clip)
+        spaces = gym.spaces.Discrete(1), gym.spaces.Discrete(2)
+        network = ActorCritic.build(config, *spaces, 1, 1.0)
+        learner = network.init(jax.random.key(0))._replace(scale=jnp.array([0.05]))
+        row, ends = jnp.zeros((4, 2), jnp.int32), jnp.ones((4, 2), bool)
+        rewards = jnp.full((4, 2, 1), reward)
+        episodes = Trajectory(row, row, rewards, ends, ~ends, row, ends, rewards)
+        goal = Goal(jnp.ones(1), jnp.array([-jnp.inf]), jnp.array([jnp.inf]))
+        return network.learn(learner, episodes, goal, jax.random.key(1), jnp.float32(0.0)).estimate
+
+    np.testing.assert_allclose([estimate(1.0, 10.0), estimate(2.0, 10.0)], [[0.5], [0.5]], rtol=1e-5)
+    np.testing.assert_allclose([estimate(1.0, None), estimate(2.0, None)], [[1.0], [2.0]], rtol=1e-5)

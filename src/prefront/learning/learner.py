@@ -22,7 +22,6 @@ from prefront.learning.trust_region import trust_region_step
 
 # Weight of the newest rollout in the running estimate of a policy's return.
 NEWEST_ESTIMATE = 0.5
-REWARD_CLIP = 10.0
 
 Constraint = Literal["ipo", "lagrangian", "cpo"]
 
@@ -47,6 +46,8 @@ class LearnerConfig:
         max_gradient_norm: Norm to which gradients are clipped.
         normalise_observations: Normalise features of an "mlp" by running statistics; else by the space's bounds.
         scale_rewards: Divide each objective's reward by the running deviation of its discounted sum.
+        reward_clip: Largest magnitude of a scaled reward; None clips nothing. A rare reward is many of its deviations
+            large, so that clipping makes small and large ones equal.
         action_bias: Deviation of a random preference for some actions that each learner starts with.
     """
 
@@ -65,6 +66,7 @@ class LearnerConfig:
     max_gradient_norm: float = 0.5
     normalise_observations: bool = True
     scale_rewards: bool = True
+    reward_clip: float | None = 10.0
     action_bias: float = 0.0
 
 
@@ -160,7 +162,9 @@ class ActorCritic:
             learning_rate: Step size.
         """
         config = self.config
-        rewards = jnp.clip(trajectory.reward / learner.scale, -REWARD_CLIP, REWARD_CLIP)
+        rewards = trajectory.reward / learner.scale
+        if config.reward_clip is not None:
+            rewards = jnp.clip(rewards, -config.reward_clip, config.reward_clip)
         over_steps = lambda one: jax.vmap(jax.vmap(one))  # noqa: E731
         values = over_steps(lambda encoded: self.critic.apply(learner.critic, encoded))
         estimates = generalised_advantages(
