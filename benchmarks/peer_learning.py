@@ -44,6 +44,7 @@ class Recorder:
         self.archive: list[np.ndarray] = []
         self.curve: list[tuple[float, int, float]] = []
         self.evaluating = False
+        self.returns_now: Callable[[], list[np.ndarray]] = list
 
     def training_seconds(self) -> float:
         """CPU-seconds so far, without evaluation."""
@@ -77,7 +78,7 @@ class Counted(gym.Wrapper):
         """Takes one counted step."""
         if not self.recorder.evaluating:
             self.recorder.steps += 1
-            if self.recorder.steps % 256 == 0 and self.recorder.training_seconds() >= self.recorder.budget:
+            if self.recorder.steps % 64 == 0 and self.recorder.training_seconds() >= self.recorder.budget:
                 raise BudgetSpent
         return super().step(action)
 
@@ -89,15 +90,16 @@ def train_pcn(env: gym.Env, evaluation: gym.Env, recorder: Recorder, gamma: floa
     scale = np.array([0.1] * dimension + [1.0 / horizon])
     agent = PCN(env, scaling_factor=scale, gamma=gamma, seed=seed, log=False, device="cpu")
     original, last = agent.evaluate, [0]
+    best = np.asarray(env.unwrapped.reward_space.high, np.float32)
+    recorder.returns_now = lambda: original(evaluation, best, n=50)[0]
 
     def evaluate(env_, max_return, n=10):
         if recorder.steps - last[0] >= 2000:
             last[0] = recorder.steps
-            recorder.evaluate(lambda: original(env_, max_return, n=50)[0])
+            recorder.evaluate(recorder.returns_now)
         return [], None, None
 
     agent.evaluate, agent.save = evaluate, lambda *a, **k: None
-    best = np.asarray(env.unwrapped.reward_space.high, np.float32)
     # It evaluates a thousand times a run: every 1,000 steps, of which the recorder takes every second.
     agent.train(10**6, evaluation, recorder.reference_point, max_return=best, max_buffer_size=100)
 
@@ -115,9 +117,10 @@ def train_envelope(env: gym.Env, evaluation: gym.Env, recorder: Recorder, gamma:
         device="cpu",
     )
     weights = equally_spaced_weights(env.unwrapped.reward_dim, n=100)
+    recorder.returns_now = lambda: [agent.policy_eval(evaluation, num_episodes=1, weights=w)[3] for w in weights]
     while True:
         agent.train(2000, reset_num_timesteps=False)
-        recorder.evaluate(lambda: [agent.policy_eval(evaluation, num_episodes=1, weights=w)[3] for w in weights])
+        recorder.evaluate(recorder.returns_now)
 
 
 def train_mpmoql(env: gym.Env, evaluation: gym.Env, recorder: Recorder, gamma: float, seed: int, _: int) -> None:
@@ -128,6 +131,7 @@ def train_mpmoql(env: gym.Env, evaluation: gym.Env, recorder: Recorder, gamma: f
         weight_selection_algo="gpi-ls", epsilon_ols=0.0, seed=seed, log=False,
     )  # fmt: skip
     original = agent.linear_support.add_solution
+    recorder.returns_now = lambda: list(agent.linear_support.ccs)
 
     def add_solution(value, w):
         removed = original(value, w)
@@ -158,11 +162,14 @@ def main() -> None:
     with contextlib.suppress(BudgetSpent), contextlib.redirect_stdout(io.StringIO()):
         horizon = (evaluation.spec and evaluation.spec.max_episode_steps) or 10
         AGENTS[arguments.agent](env, evaluation, recorder, arguments.gamma, arguments.seed, horizon)
+    seconds = recorder.training_seconds()
+    with contextlib.suppress(BudgetSpent):
+        recorder.evaluate(recorder.returns_now)
     print(json.dumps({
-        "cpu_seconds": recorder.training_seconds(),
+        "cpu_seconds": seconds,
         "evaluation_cpu_seconds": recorder.evaluation_seconds,
         "environment_steps": recorder.steps,
-        "hypervolume": recorder.curve[-1][2] if recorder.curve else 0.0,
+        "hypervolume": recorder.curve[-1][2],
         "curve": recorder.curve,
     }))  # fmt: skip
 
