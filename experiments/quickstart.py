@@ -1,4 +1,4 @@
-"""A tour in under three minutes: Pareto fronts discovered on two tasks, checked against the exact ones.
+"""A tour in under three minutes: Pareto fronts and an overoptimization curve, found and checked against exact ones.
 
 Each part of the tour is a study of its own, in small: its claims, tables and figures are those of that experiment.
 """
@@ -12,11 +12,22 @@ from types import ModuleType
 
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
-from prefront.experiments import pareto_discovery
+from prefront.experiments import overoptimization, pareto_discovery
+from prefront.experiments.token_worlds import LearnerSettings
 from prefront.tables import Table
 
 # The studies of the tour, by the name of their settings.
-STUDIES: dict[str, ModuleType] = {"fronts": pareto_discovery}
+STUDIES: dict[str, ModuleType] = {"fronts": pareto_discovery, "curve": overoptimization}
+
+_CURVE = overoptimization.Settings(
+    correlations=(0.0,),
+    pairs=(500,),
+    label_noises=(0.1,),
+    learners=("ppo_annealed_kl",),
+    models=(),
+    points=25,
+    largest_n=1024,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +36,19 @@ class Settings:
 
     Attributes:
         fronts: Discovery of Pareto fronts by C-MORL.
+        curve: Gold against proxy and KL, exactly and by a learner.
     """
 
     fronts: pareto_discovery.Settings = dataclasses.field(
         default_factory=lambda: pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"))
     )
+    curve: overoptimization.Settings = dataclasses.field(default_factory=lambda: _CURVE)
 
 
+_SHORT = dataclasses.replace(_CURVE, learner=LearnerSettings(iterations=40, sequences=64), points=9, samples=256)
 _TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
 
-PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY), "paper": Settings()}
+PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT), "paper": Settings()}
 SEEDS = {"tour": 3, "smoke": 2, "paper": 10}
 
 

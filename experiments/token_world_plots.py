@@ -45,7 +45,10 @@ def on_grid(table: Table, x: str, y: str, root: bool = False) -> tuple[np.ndarra
         The grid, shape (n,), and the values, shape (seeds, n).
     """
     seeds = [table.where(seed=seed) for seed in table.unique("seed")]
-    places = [np.maximum.accumulate(np.sqrt(one[x]) if root else np.asarray(one[x], np.float64)) for one in seeds]
+    places = [
+        np.maximum.accumulate(np.sqrt(np.maximum(one[x], 0.0)) if root else np.asarray(one[x], np.float64))
+        for one in seeds
+    ]
     end = float(min(one[-1] for one in places))
     exact = all(len(one) == len(places[0]) and np.array_equal(one, places[0]) for one in places)
     grid = places[0] if exact else np.linspace(max(one[0] for one in places), end, GRID_POINTS)
