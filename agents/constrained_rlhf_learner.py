@@ -224,14 +224,20 @@ def iterate(
         jnp.int32
     )
     kept = stopped | (failure > 0)
-    good = jax.tree.map(lambda old, one: jnp.where(kept, old, one), state[:5], new[:5])
-    state = LearnerState(
-        *good,
+
+    def held(old: Any, one: Any) -> Any:
+        return jax.tree.map(lambda before, after: jnp.where(kept, before, after), old, one)
+
+    state = state._replace(
+        policy=held(state.policy, new.policy),
+        critic=held(state.critic, new.critic),
+        optimizer=held(state.optimizer, new.optimizer),
+        multipliers=held(state.multipliers, new.multipliers),
+        coefficient=held(state.coefficient, new.coefficient),
         iteration=state.iteration + (failure == 0),
         sequences=state.sequences + jnp.where(kept, 0, training.sequences),
         stopped=stopped,
         failure=failure,
-        key=state.key,
     )
     return state, {
         "rewards": proxies.mean(0),

@@ -187,7 +187,9 @@ def exact_proxy_points(
     axes, mean = np.eye(components), np.full((1, components), 1 / components)
     found = exact_sweep(settings, world, key, np.vstack([axes, mean, inner]), scales, samples)
     alone = [independent_proxy_point(found.rewards[k, :, k], found.gold[k]).rewards[0] for k in range(components)]
-    return np.array(alone), joint_proxy_point(found.rewards, found.gold)
+    spread = [_evenly_spaced(*ray) for ray in zip(found.rewards, found.gold, strict=True)]
+    rewards, gold_values = (np.concatenate(part) for part in zip(*spread, strict=True))
+    return np.array(alone), joint_proxy_point(rewards, gold_values)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -196,6 +198,14 @@ def _sweep(length: int, samples: int, world: World, key: jax.Array, multipliers:
     path = tilted_path(world.reference, rewards, multipliers, length)
     judge = partial(gold, world)
     return path, *evaluated_path(key, world.reference, rewards, multipliers, length, judge, samples)
+
+
+def _evenly_spaced(rewards: np.ndarray, gold_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolates along a ray at equal distances in reward: crowded places would count as the only visited ones."""
+    distance = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(rewards, axis=0), axis=1)))
+    at = np.linspace(0.0, distance[-1], len(distance))
+    every = [np.interp(at, distance, column) for column in (*rewards.T, gold_values)]
+    return np.column_stack(every[:-1]), every[-1]
 
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:

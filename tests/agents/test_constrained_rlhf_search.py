@@ -108,13 +108,15 @@ def test_the_joint_point_stays_in_the_visited_region():
 
 
 @pytest.mark.slow
-def test_exact_proxy_points_lie_where_gold_is_best():
-    alone, joint = exact_proxy_points(SMALL, world(SMALL), jax.random.key(0))
-    rewards = linear_rewards(world(SMALL).models)
-    range_ = tilted_duals.reward_range(world(SMALL).reference, rewards, SMALL.length)
-    assert ((alone > 0) & (alone < range_[:, 1])).all()
-    found = search_exactly(SMALL, world(SMALL), jax.random.key(0), evaluations=40)
-    assert joint.gold > found.value - 0.1
+def test_the_policy_at_the_joint_proxy_point_is_nearly_as_good_as_any():
+    for seed in range(2):
+        model, key = world(SMALL, seed), jax.random.key(0)
+        alone, joint = exact_proxy_points(SMALL, model, key)
+        range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+        assert ((alone > 0) & (alone < range_[:, 1])).all()
+        best = search_exactly(SMALL, model, key, evaluations=40).value
+        there = search_exactly(SMALL, model, key, joint.rewards + np.array([[0, 0], [0.1, 0], [0, 0.1]]), 1).value
+        assert there > best - 0.1, (joint, best, there)
 
 
 def test_best_of_n_equals_enumeration():
