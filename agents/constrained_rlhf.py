@@ -335,5 +335,8 @@ def _advance(
 def _evaluate(
     program: Program, shared: bool, worlds: World, inputs: RunInputs, states: LearnerState, thresholds: Any
 ) -> dict[str, jax.Array]:
-    one_run = partial(evaluate, program)
-    return jax.vmap(one_run, in_axes=(None if shared else 0, 0, 0, 0))(worlds, inputs, states, thresholds)
+    # One run after the other: the gold of all runs' sequences at once would not fit into a CPU's cache.
+    def one_run(given: tuple[Any, ...]) -> dict[str, jax.Array]:
+        return evaluate(program, worlds if shared else given[0], *given[1:])
+
+    return jax.lax.map(one_run, (None if shared else worlds, inputs, states, thresholds))
