@@ -15,6 +15,7 @@ from prefront.exact import mdp as exact
 from prefront.exact.conversions import from_momdp
 from prefront.exact.tabulation import tabulate
 from prefront.gymnasium_faces import SingleEnvironment, VectorEnvironment
+from prefront.learning.learner import LearnerConfig
 from prefront.preferences.choices import Choice, Linear
 from prefront.preferences.learned_reward import (
     LearnedReward,
@@ -140,26 +141,31 @@ def small_task():
 @pytest.mark.slow
 def test_stable_baselines_trains_on_a_learned_reward():
     sb3 = pytest.importorskip("stable_baselines3")
-    env, mdp, people, learned, places = small_task()
-    scaled = []
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    env, mdp, people, learned, _ = small_task()
+    width, states = int(env.default_params.width), len(mdp.terminal)
     for seed in range(3):
         single = SingleEnvironment(learned_reward(env, linear_reward(learned[0])))
-        played = gym.wrappers.TimeLimit(LinearScalarization(single, [1.0]), 100)
-        agent = sb3.PPO("MlpPolicy", played, seed=seed, n_steps=256, gamma=0.99, ent_coef=0.01, device="cpu")
-        agent.learn(20_000)
-        actions = agent.predict(places, deterministic=True)[0]
-        scaled.append(exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, people[0]), 0.999))
-    assert np.median(scaled) >= 0.9
+        played = gym.wrappers.TimeLimit(LinearScalarization(single, [1.0]), 50)
+        numbered = gym.wrappers.TransformObservation(
+            played, lambda place: int(place[0]) * width + int(place[1]), gym.spaces.Discrete(states)
+        )
+        agent = sb3.PPO("MlpPolicy", numbered, 3e-3, 512, gamma=0.99, ent_coef=0.01, seed=seed, device="cpu")
+        agent.learn(6_000)
+        actions = agent.predict(np.arange(states), deterministic=True)[0]
+        assert exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, people[0]), 0.999) >= 0.9
 
 
-@pytest.mark.slow
 def test_our_agent_serves_every_person_of_a_population():
     """One front over the persons' learned rewards: whoever selects by their own weight gets a policy they like."""
     env, mdp, people, learned, places = small_task()
     paid = learned_reward(env, linear_reward(learned), ("ann", "bob"), reference_point=[-50, -50])
-    config = CMORLConfig(total_steps=400_000, population=4, discount=0.99, evaluation="exact")
-    front = train(paid, config, 0).front
-    for person, true in enumerate(people):
-        actions = np.asarray(front.select(np.eye(2)[person])(places.astype(np.int32)))
-        rewards = exact.expected_rewards(mdp, true)
-        assert exact.scaled_return(mdp, actions, rewards, 0.999) >= 0.9
+    # The default learning rate is one for perceptrons; tables need a faster one.
+    learner = LearnerConfig(learning_rate=0.03)
+    config = CMORLConfig(learner=learner, total_steps=400_000, population=4, discount=0.99, evaluation="exact")
+    for seed in range(2):
+        front = train(paid, config, seed).front
+        for person, true in enumerate(people):
+            actions = np.asarray(front.select(np.eye(2)[person])(places.astype(np.int32)))
+            assert exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, true), 0.999) >= 0.99

@@ -101,8 +101,8 @@ def logistic_regression(
     Adam descends from w = 0, and Newton's method goes on from the lowest loss. Where it converges, the result is the
     maximum of the likelihood. Where it does not, answers are separable, as those of a noiseless person are up to ties,
     and the optimum lies at infinity: then the weights are those of Adam's lowest loss. All of these separate the
-    answers, but their direction depends on how one gets there, and with it the reward: Adam, which gives every
-    component the same pace, reaches near-optimal rewards clearly more often than the largest margin does.
+    answers, but their direction, and with it the reward, depends on how one gets there: on the optimiser, its learning
+    rate and its number of steps.
 
     Args:
         features: First minus second, shape (n, d).
