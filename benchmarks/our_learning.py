@@ -28,9 +28,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    from prefront.agents.cmorl import Progress, config_for, train
-
     import prefront
+    from prefront.agents.cmorl import Progress, config_for, train
 
     curve: list[tuple[float, int, float]] = []
 
