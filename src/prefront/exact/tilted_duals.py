@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-import scipy.spatial
 
+from prefront.exact.linear_support import corner_weights
 from prefront.exact.tilted import CountRewards, MarkovReference, log_partition
 
 MAX_NEWTON_STEPS = 200
@@ -253,7 +253,7 @@ def linear_support(best: Callable[[np.ndarray], np.ndarray], objectives: int, to
     asked: set[bytes] = set()
     while objectives > 1:
         new = []
-        for weights in _corner_weights(points):
+        for weights in corner_weights(points):
             name = np.round(weights, 10).tobytes()
             if name in asked:
                 continue
@@ -333,23 +333,6 @@ def _shortage(points: np.ndarray, theta: np.ndarray, equalities: bool) -> tuple[
     cost = np.concatenate([np.zeros(number), np.ones(components + excess.shape[1]), np.zeros(free.shape[1])])
     solved = scipy.optimize.linprog(cost, A_eq=matrix, b_eq=np.append(theta, 1.0), method="highs")
     return float(solved.fun), solved.eqlin.marginals[:components]
-
-
-def _corner_weights(points: np.ndarray) -> np.ndarray:
-    """Weights at the vertices of the upper envelope of w -> max_s w . s over the simplex."""
-    objectives = points.shape[1]
-    # Halfspaces a . (w_1 .. w_{d-1}, v) + b <= 0: above every point's plane, on the simplex, below a cap.
-    planes = np.column_stack([points[:, :-1] - points[:, -1:], -np.ones(len(points)), points[:, -1]])
-    simplex = np.zeros((objectives, objectives + 1))
-    simplex[:-1, : objectives - 1] = -np.eye(objectives - 1)
-    simplex[-1, : objectives - 1], simplex[-1, -1] = 1, -1
-    top = np.abs(points).max() + 1.0
-    cap = np.append(np.zeros(objectives - 1), [1.0, -10 * top])
-    inside = np.append(np.full(objectives - 1, 1 / objectives), 5 * top)
-    vertices = scipy.spatial.HalfspaceIntersection(np.vstack([planes, simplex, cap]), inside).intersections
-    vertices = vertices[vertices[:, -1] < 9 * top, :-1]
-    weights = np.clip(np.column_stack([vertices, 1 - vertices.sum(1)]), 0, None)
-    return np.unique(np.round(weights / weights.sum(1, keepdims=True), 12), axis=0)
 
 
 def _distinct(points: np.ndarray) -> np.ndarray:
