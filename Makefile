@@ -12,7 +12,7 @@ test: lint
 	$(BIN)/pytest -m "not slow" -n 2
 
 test-all: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --hypothesis-profile=explore
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ def equal(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tree=trees)
 def test_arrays_come_back_bit_identical_and_equal_content_has_equal_bytes(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("arrays")

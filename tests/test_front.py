@@ -184,7 +184,7 @@ def test_host_evaluation_of_continuous_control_is_the_discounted_sum():
 points_3d = npst.arrays(np.float64, st.tuples(st.integers(1, 7), st.just(3)), elements=st.integers(0, 4).map(float))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(points=points_3d, data=st.data())
 def test_insertion_order_does_not_change_the_front(points, data):
     whole = tiny(points)
@@ -203,7 +203,7 @@ def test_insertion_order_does_not_change_the_front(points, data):
     assert [tuple(row) for row in whole.returns] == sorted(expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(points=points_3d, weights=st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(any))
 def test_select_takes_the_largest_weighted_return(points, weights):
     weights = np.array(weights) / sum(weights)

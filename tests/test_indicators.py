@@ -16,7 +16,7 @@ from prefront import indicators
 from prefront.envs.deep_sea_treasure import CONCAVE_TREASURES, CONVEX_TREASURES
 from prefront.envs.fruit_tree import published_leaves
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(max_examples=60)
 coordinates = st.integers(0, 6).map(float) | st.floats(0, 6, allow_subnormal=False).map(lambda x: round(x, 3))
 
 
@@ -373,6 +373,6 @@ def test_riesz_weights_of_one_point_and_one_objective():
 def test_expected_utility_grows_with_the_front(points):
     weights = indicators.dirichlet_weights(points.shape[1], 20, seed=0)
     fewer, all_of_them = (indicators.expected_utility(part, weights) for part in (points[1:], points))
-    assert all_of_them >= fewer
+    assert all_of_them >= fewer - 1e-12 * abs(fewer)  # Sums over another memory layout round differently.
     assume(not weakly_dominates(points[1:], points[:1]))
     assert indicators.maximum_utility_loss(points, points[1:]) <= 1e-9

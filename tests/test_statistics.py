@@ -12,7 +12,7 @@ from scipy import stats
 
 from prefront import statistics
 
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(max_examples=40)
 values = st.integers(-4, 4).map(float) | st.floats(-4, 4).map(lambda x: round(x, 2))
 alternatives = st.sampled_from(["two-sided", "greater", "less"])
 

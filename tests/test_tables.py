@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefront.files import DamagedFileError
 from prefront.indicators import Hypervolume
 from prefront.tables import Table
 
-cells = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), st.text(max_size=8))
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+cells = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), texts)
 rows = st.lists(st.dictionaries(st.sampled_from(["a", "b", "c d", "é"]), cells, min_size=1), min_size=1, max_size=6)
 
 
@@ -25,11 +26,18 @@ def equal(first, second):
 
 
 @given(rows)
+@example([{"a": "\r"}, {"a": "0\r"}, {"a": "\r\n"}])
 def test_what_is_written_is_what_is_read(rows):
     table = Table.from_rows(rows)
     text = table.to_csv()
     assert equal(Table.from_csv(text), table)
     assert Table.from_csv(text).to_csv() == text
+
+
+def test_line_ends_in_cells_survive_the_disk(tmp_path):
+    table = Table.from_rows([{"a": "\r", "b": "x\r\ny"}, {"a": "0\r", "b": "\n"}])
+    table.write(tmp_path / "table.csv")
+    assert equal(Table.read(tmp_path / "table.csv"), table)
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1))
@@ -73,6 +81,8 @@ def test_selection():
         Table({"a": np.zeros(2), "b": np.zeros(3)})
     with pytest.raises(TypeError, match="cell"):
         Table.from_rows([{"a": [1, 2]}])
+    with pytest.raises(ValueError, match="NUL"):
+        Table.from_rows([{"a": "x\0"}])
 
 
 def test_damaged_files_are_named_with_the_line(tmp_path):

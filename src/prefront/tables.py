@@ -38,7 +38,12 @@ class Table:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Table:
-        """Makes a table of rows; a row may lack columns that others have."""
+        """Makes a table of rows; a row may lack columns that others have.
+
+        Raises:
+            TypeError: A cell is no number, string, truth value or None.
+            ValueError: A string holds a NUL character.
+        """
         rows = list(rows)
         names = list(dict.fromkeys(name for row in rows for name in row))
         return cls({name: _typed([_cell(row.get(name)) for row in rows]) for name in names})
@@ -85,11 +90,8 @@ class Table:
 
     def to_csv(self) -> str:
         """Returns the table as CSV text with a header line."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_cell(value) for value in row.values()] for row in self.rows())
-        return text.getvalue()
+        lines = [list(self.columns), *([_cell(value) for value in row.values()] for row in self.rows())]
+        return "".join(map(_csv_line, lines))
 
     @classmethod
     def from_csv(cls, text: str) -> Table:
@@ -98,7 +100,7 @@ class Table:
         Raises:
             ValueError: A line has another number of cells than the header; the message names the line.
         """
-        lines = list(csv.reader(io.StringIO(text)))
+        lines = list(csv.reader(io.StringIO(text, newline="")))
         if not lines or not lines[0]:
             return cls({})
         header, *body = lines
@@ -136,7 +138,7 @@ class Table:
             DamagedFileError: The file is no table; the message names it and the line.
         """
         try:
-            return cls.from_csv(Path(path).read_text(encoding="utf-8"))
+            return cls.from_csv(Path(path).read_bytes().decode())
         except (ValueError, csv.Error) as error:
             raise DamagedFileError(f"{path} is damaged: {error}.") from error
 
@@ -147,9 +149,17 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"A cell must not hold a NUL character, which arrays of strings drop, got {value!r}.")
     if isinstance(value, int | float | str):
         return float.__repr__(value) if isinstance(value, float) else str(value)  # Subclasses print otherwise.
     raise TypeError(f"A cell must be a number, a string, a truth value or None, got {value!r}.")
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)  # It quotes carriage returns only where its own line end holds one.
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _rounded(value: Any) -> str:

@@ -45,7 +45,7 @@ def every_return(momdp, gamma):
     return np.array([evaluate(momdp, gamma, np.array(a)) for a in itertools.product((0, 1), repeat=count)])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 100_000),
     gamma=st.sampled_from([0.99, 0.9, 0.5]),
@@ -62,7 +62,7 @@ def test_coverage_set_equals_all_stationary_policies(seed, gamma, d, outcomes):
     assert np.allclose(attained, points, rtol=0, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 100_000), gamma=st.sampled_from([0.99, 0.5]), d=st.sampled_from([2, 3]))
 def test_optima_for_one_objective_neglect_no_other(seed, gamma, d):
     momdp = cyclic_momdp(seed, d)

@@ -44,7 +44,7 @@ def mean_rewards(mdp, weights):
     return np.einsum("sak,sakd,d->sa", mdp.probabilities, mdp.features, weights)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
 def test_optimum_equals_brute_force_over_all_policies(seed, outcomes):
     rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def test_optimum_equals_brute_force_over_all_policies(seed, outcomes):
     assert np.allclose(solution.action_values, expected, atol=1e-9, rtol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]))
 def test_policy_values_and_successor_features_equal_linear_solves(seed, outcomes):
     rng = np.random.default_rng(seed)

@@ -88,7 +88,7 @@ gammas = st.sampled_from([1.0, 0.99, 0.9, 0.5])
 seeds = st.integers(0, 100_000)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, gamma=gammas, d=st.sampled_from([2, 3]), outcomes=st.sampled_from([1, 2]))
 def test_acyclic_fronts_equal_all_policies(seed, gamma, d, outcomes):
     momdp = random_momdp(seed, states=4, outcomes=outcomes, d=d, acyclic=True)
@@ -96,14 +96,14 @@ def test_acyclic_fronts_equal_all_policies(seed, gamma, d, outcomes):
     assert np.allclose(exact.pareto_front(momdp, gamma), expected, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, gamma=gammas, horizon=st.integers(0, 3), outcomes=st.sampled_from([1, 2]))
 def test_fronts_at_a_horizon_equal_all_policies(seed, gamma, horizon, outcomes):
     momdp = random_momdp(seed, states=4, outcomes=outcomes, starts=2)
     assert np.allclose(exact.pareto_front(momdp, gamma, horizon), brute_force(momdp, gamma, horizon), atol=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, gamma=st.sampled_from([1.0, 0.99, 0.9]))
 def test_cyclic_fronts_equal_all_policies_where_time_costs(seed, gamma):
     # A step costs 3 and the end is worth at most 2: nobody wanders when the end can be reached.
@@ -125,7 +125,7 @@ def test_cyclic_fronts_equal_all_policies_where_time_costs(seed, gamma):
     assert np.allclose(front[front[:, 1] > 0], ended, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, gamma=gammas, d=st.sampled_from([2, 3]), outcomes=st.sampled_from([1, 2]))
 def test_policies_attain_their_points(seed, gamma, d, outcomes):
     momdp = random_momdp(seed, states=5, outcomes=outcomes, d=d, acyclic=True, starts=2)
@@ -153,7 +153,7 @@ def walk_all(momdp, gamma, policy, history):
     return total
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=seeds, gamma=st.sampled_from([0.9, 0.5]), outcomes=st.sampled_from([1, 2]), d=st.sampled_from([2, 3]))
 def test_linear_support_equals_dense_weights_on_cyclic_problems(seed, gamma, outcomes, d):
     momdp = random_momdp(seed, states=5, outcomes=outcomes, d=d)
@@ -168,7 +168,7 @@ def test_linear_support_equals_dense_weights_on_cyclic_problems(seed, gamma, out
     assert len(exact.convex_hull_vertices(found)) == len(found)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, gamma=gammas, outcomes=st.sampled_from([1, 2]), d=st.sampled_from([2, 3]))
 def test_both_ways_to_the_coverage_set_agree(seed, gamma, outcomes, d):
     momdp = random_momdp(seed, states=6, outcomes=outcomes, d=d, acyclic=True)
@@ -239,7 +239,7 @@ def test_retries_without_end_are_counted():
     assert np.allclose(exact.coverage_set(momdp, 1.0), [[-2, 8], [0, 0]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, d=st.integers(1, 9), count=st.integers(1, 25))
 def test_hull_vertices_are_the_only_optima(seed, d, count):
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_everything_equals_enumeration(prompts, multipliers):
     np.testing.assert_allclose(own, divergence, atol=1e-10)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(-3, 3), st.floats(-3, 3))
 def test_the_optimum_beats_every_other_policy(seed, first, second):
     """Regularised return = log Z - KL(policy || optimum), for any policy: the identity behind the optimum."""

@@ -20,7 +20,7 @@ def slow_reference(rewards, values, next_values, terminated, truncated, gamma, l
     return advantages
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0.5, 1.0), st.floats(0.0, 1.0))
 def test_equals_the_definition_with_ends_and_time_limits(seed, gamma, lambda_):
     rng = np.random.default_rng(seed)

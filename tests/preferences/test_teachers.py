@@ -68,7 +68,7 @@ def by_definition(statistic, mdp, weights, segments, gamma, discount, myopia=1.0
     return np.array(out)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(STATISTICS),
@@ -85,7 +85,7 @@ def test_statistics_equal_their_definitions(seed, statistic, outcomes, absorbing
     assert np.allclose(difference(teacher, first, second), expected[0] - expected[1], atol=1e-8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.booleans())
 def test_general_regret_equals_deterministic_regret_on_deterministic_transitions(seed, absorbing):
     mdp, weights = random_mdp(seed, 1)
