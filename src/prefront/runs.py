@@ -11,7 +11,7 @@
 
 A job's folder is renamed into place when everything in it is on the disk, and every other file is written atomically.
 So whatever is there is whole, and a run that is killed at any moment and started again ends with the same bytes as one
-that was not; only `timing.csv` and the seconds in the summary differ.
+that was not; only `timing.csv` and what the summary takes from it differ.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from prefront.claims import Claim, read_claims, to_markdown, write_claims
 from prefront.experiment import ONLY_PART, Experiment, Job, Results, load_experiment, settings_from_dict
 from prefront.files import DamagedFileError, write_atomically
 from prefront.registration import nearest_names
+from prefront.runtime import forget_peak_memory, peak_memory_mb
 from prefront.tables import Table
 
 TIMING = "timing"
@@ -304,14 +305,14 @@ def find_run(name: str, root: str | Path) -> Path:
 
 
 class _Clock:
-    """Wall and CPU seconds of a job over all its attempts; what a kill destroys is at most the last two seconds."""
+    """Seconds and peak memory of a job over all its attempts; what a kill destroys is at most the last two seconds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self.before = {"wall_seconds": 0.0, "cpu_seconds": 0.0, "attempts": 0}
+        self.before = {"wall_seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mb": 0.0, "attempts": 0}
+        with contextlib.suppress(OSError, ValueError):
+            self.before |= json.loads(path.read_text(encoding="utf-8"))
+        forget_peak_memory()
         self.wall, self.cpu = time.monotonic(), time.process_time()
         self.saved = -TIMING_INTERVAL_SECONDS
 
@@ -319,6 +320,7 @@ class _Clock:
         return {
             "wall_seconds": self.before["wall_seconds"] + time.monotonic() - self.wall,
             "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu,
+            "peak_memory_mb": max(self.before["peak_memory_mb"], peak_memory_mb()),
             "attempts": self.before["attempts"] + 1,
         }
 

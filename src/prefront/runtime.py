@@ -1,8 +1,9 @@
-"""Process-wide settings that must be made before jax is imported: threads, compilation cache, platform."""
+"""Process-wide settings that must be made before jax is imported (threads, cache, platform), and memory used."""
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -54,3 +55,25 @@ def use_device(device: str) -> None:
     os.environ.setdefault("JAX_PLATFORMS", PLATFORMS[device])
     # Several processes share one GPU; each takes memory as it needs it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def peak_memory_mb() -> float:
+    """Returns the most memory that this process has held at once, in megabytes (10**6 bytes).
+
+    It counts from the start of the process, or from the last `forget_peak_memory`.
+    """
+    try:
+        # A process starts with its parent's `ru_maxrss`, but with a high-water mark of its own.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def forget_peak_memory() -> None:
+    """Lets `peak_memory_mb` count anew from here, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
