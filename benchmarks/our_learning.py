@@ -1,59 +1,59 @@
 """Trains our C-MORL on one task and prints what it reached, as a JSON line.
 
-CPU-seconds count from the start of the process: imports, cold compilation and evaluation included.
+CPU-seconds and memory count from the start of the process: imports, cold compilation and evaluation included, the
+comparison with the true front at the end left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import resource
+import math
 import time
 
-from prefront.runtime import use_one_thread
+from prefront.runtime import peak_memory_mb, use_one_thread
 
 use_one_thread()
 
 
-class TargetReached(Exception):  # noqa: N818 (it ends a run, it is no error)
+class EnoughError(Exception):
     """The run's target hypervolume, or its CPU budget, is reached."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--id", required=True)
-    parser.add_argument("--target", type=float, required=True, help="hypervolume that ends the run")
-    parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds")
+    parser.add_argument("--target", type=float, default=math.inf, help="hypervolume that ends the run")
+    parser.add_argument("--budget", type=float, default=math.inf, help="CPU-seconds")
     parser.add_argument("--preset", default="exact")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
     import prefront
     from prefront.agents.cmorl import Progress, config_for, train
+    from prefront.scores import Truth
 
     curve: list[tuple[float, int, float]] = []
 
     def record(progress: Progress) -> None:
         curve.append((time.process_time(), progress.environment_steps, progress.hypervolume))
         if progress.hypervolume >= arguments.target or time.process_time() >= arguments.budget:
-            raise TargetReached
+            raise EnoughError
 
-    evaluation_steps = None
-    try:
-        environment = prefront.make(arguments.id)
+    environment, result = prefront.make(arguments.id), None
+    with contextlib.suppress(EnoughError):
         result = train(environment, config_for(arguments.id, arguments.preset), arguments.seed, progress=record)
-        evaluation_steps = result.evaluation_steps
-    except TargetReached:
-        pass
-    seconds, steps, hypervolume = curve[-1]
+    spent = {"cpu_seconds": time.process_time(), "peak_memory_mb": peak_memory_mb()}
+    _, steps, hypervolume = curve[-1]
     print(json.dumps({
-        "cpu_seconds": seconds,
+        **spent,
         "environment_steps": steps,
-        "evaluation_steps": evaluation_steps,
+        "evaluation_steps": None if result is None else result.evaluation_steps,
         "hypervolume": hypervolume,
         "steps_per_cpu_second_after_compilation": _rate(curve),
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "curve": curve,
+        **({} if result is None else Truth.of(environment).score(result.front.returns)),
     }))  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Measures speed and quality beside the peers, in paired processes, and writes the results with hardware and commit.
 
-    python benchmarks/run.py            everything (about 40 minutes on one core)
+    python benchmarks/run.py            everything (about an hour on one core)
     python benchmarks/run.py --part steps --repeats 3
+    python benchmarks/run.py --part fronts --only DeepSeaTreasure
 
 Each figure comes from a process of its own; ours and the peer's take turns, so that a drift of the machine's speed
 meets both. The peers (morl-baselines) live in `.venv-peers`, which `make benchmark` prepares.
@@ -12,13 +13,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from prefront import provenance
 from prefront.runtime import use_one_thread
 
 use_one_thread()
@@ -32,11 +34,38 @@ LEARNING = (
     ("prefront/FruitTree-v0", "fruit-tree-v0", 0.99, (-1.0,) * 6, ("PCN", "Envelope")),
 )
 SHARE_OF_EXACT = 0.99
+# What rounding may leave of a whole front's hypervolume.
+WHOLE = 1 - 1e-6
+PROCESS_LIMIT_SECONDS = 3600
+
+
+class Promise(NamedTuple):
+    """What C-MORL with its "exact" settings must reach with the seeds 0 to `seeds` - 1.
+
+    Every seed finds all points of the exact front within the CPU-seconds; or, where a hypervolume is given, the median
+    over seeds reaches it, in a median of as many CPU-seconds. No process takes more memory than `MEMORY_MB`.
+    """
+
+    environment: str
+    seeds: int
+    cpu_seconds: float
+    hypervolume: float | None = None
+
+
+MEMORY_MB = 4000
+PROMISES = (
+    Promise("FruitTree", 5, 20),
+    Promise("DeepSeaTreasure", 5, 40),
+    Promise("DeepSeaTreasureConcave", 5, 30),
+    Promise("ResourceGathering", 5, 40),
+    Promise("MinecartDeterministic", 3, 200, hypervolume=700.0),
+)
 
 
 def measured(command: list[str], timeout: float) -> dict[str, Any]:
-    """Runs one worker and returns the JSON object of its last line."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    """Runs one worker without any cache of compiled programs and returns the JSON object of its last line."""
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -110,38 +139,49 @@ def learning(repeats: int, budget: float) -> list[dict[str, Any]]:
     return rows
 
 
-def provenance(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a figure needs beside it: command, commit, date, hardware, versions."""
-    import importlib.metadata
+def fronts(only: list[str] | None) -> list[dict[str, Any]]:
+    """What each whole training run finds and takes, one cold process per environment and seed, beside its promise."""
+    rows = []
+    for promise in PROMISES:
+        if only and promise.environment not in only:
+            continue
+        runs = []
+        for seed in range(promise.seeds):
+            id = f"prefront/{promise.environment}-v0"
+            worker = [sys.executable, str(HERE / "our_learning.py"), "--id", id, "--seed", str(seed)]
+            run = measured(worker, PROCESS_LIMIT_SECONDS)
+            curve = run.pop("curve")
+            reached = [seconds for seconds, _, volume in curve if volume >= WHOLE * run["true_hypervolume"]]
+            runs.append({"seed": seed, "cpu_seconds_to_whole_front": reached[0] if reached else None, **run})
+            print(
+                f"{promise.environment:24} seed {seed} {run['cpu_seconds']:7.1f} CPU-s {run['peak_memory_mb']:6.0f} MB "
+                f"{run['points_found']:4} of {run['true_points']} points, hypervolume {run['hypervolume']:.6g}, whole "
+                f"after {f'{reached[0]:.1f} CPU-s' if reached else 'never'}",
+                flush=True,
+            )
+        row = {**promise._asdict(), "kept": _kept(promise, runs), "runs": runs}
+        print(f"{promise.environment:24} {'keeps' if row['kept'] else 'breaks'} its promise", flush=True)
+        rows.append(row)
+    return rows
 
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT)
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = names[0] if names else processor
-    return {
-        "command": "python benchmarks/run.py "
-        f"--part {arguments.part} --repeats {arguments.repeats} --budget {arguments.budget:g}",
-        "commit": commit.stdout.strip(),
-        "date": datetime.date.today().isoformat(),
-        "processor": processor,
-        "threads_per_process": 1,
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("jax", "numpy", "gymnasium", "mo-gymnasium", "moocore")
-        },
-        "peers": "morl-baselines 1.3.0, torch 2.13.0 (CPU)",
-    }
+
+def _kept(promise: Promise, runs: list[dict[str, Any]]) -> bool:
+    if max(run["peak_memory_mb"] for run in runs) > MEMORY_MB:
+        return False
+    seconds = [run["cpu_seconds"] for run in runs]
+    if promise.hypervolume is None:
+        return max(seconds) <= promise.cpu_seconds and all(run["points_found"] == run["true_points"] for run in runs)
+    volume = statistics.median(run["hypervolume"] for run in runs)
+    return statistics.median(seconds) <= promise.cpu_seconds and volume >= promise.hypervolume
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("all", "steps", "learning"), default="all")
+    parser.add_argument("--part", choices=("all", "steps", "learning", "fronts"), default="all")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side; for learning also the seeds")
     parser.add_argument("--budget", type=float, default=120.0, help="CPU-seconds after which a learning run gives up")
+    names = [promise.environment for promise in PROMISES]
+    parser.add_argument("--only", nargs="+", choices=names, help="environments of the part `fronts`; all by default")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     if arguments.part in ("all", "learning") and not PEERS_PYTHON.exists():
@@ -150,10 +190,18 @@ def main() -> None:
     parts = {
         "steps": lambda: steps(arguments.repeats),
         "learning": lambda: learning(arguments.repeats, arguments.budget),
+        "fronts": lambda: fronts(arguments.only),
     }
     for name, measure in parts.items():
         if arguments.part in ("all", name):
-            document = {**provenance(arguments), "rows": measure()}
+            document = {
+                "command": " ".join(["python benchmarks/run.py", *sys.argv[1:]]),
+                "date": datetime.date.today().isoformat(),
+                "threads_per_process": 1,
+                **provenance.describe(),
+                "peers": "morl-baselines 1.3.0, torch 2.13.0 (CPU)",
+                "rows": measure(),
+            }
             (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
             print(f"wrote {arguments.out / f'{name}.json'}")
 
