@@ -27,6 +27,13 @@ class Params(NamedTuple):
     leaves: jax.Array
 
 
+class State(NamedTuple):
+    """Row of the node and its position within the row, int32 scalars."""
+
+    row: jax.Array
+    position: jax.Array
+
+
 class FruitTree(FiniteEnvironment):
     """A walk from the root of a full binary tree to one of its leaves, each a fruit with its own nutrients.
 
@@ -100,33 +107,31 @@ class FruitTree(FiniteEnvironment):
             return published_leaves(self.depth)
         return generated_leaves(self.depth, len(self.objective_names), self.seed)
 
-    def initial_outcomes(self, params: Any = None) -> tuple[jax.Array, jax.Array]:
+    def initial_outcomes(self, params: Any = None) -> tuple[jax.Array, State]:
         """Returns the root."""
-        return jnp.ones(1), jnp.zeros((1, 2), jnp.int32)
+        return jnp.ones(1), State(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
 
-    def outcomes(self, state: jax.Array, action: jax.Array, params: Any = None) -> tuple[jax.Array, jax.Array]:
+    def outcomes(self, state: State, action: jax.Array, params: Any = None) -> tuple[jax.Array, State]:
         """Returns the one child that a move leads to."""
-        row, position = state
-        return jnp.ones(1), jnp.stack([row + 1, 2 * position + action]).astype(jnp.int32)[None]
+        position = (2 * state.position + action).astype(jnp.int32)
+        return jnp.ones(1), State((state.row + 1)[None], position[None])
 
-    def observation(self, state: jax.Array, rng: jax.Array, params: Any = None) -> jax.Array:
+    def observation(self, state: State, rng: jax.Array, params: Any = None) -> jax.Array:
         """Returns row and position within the row."""
-        return state
+        return jnp.stack(state)
 
     def reward(
-        self,
-        state: jax.Array,
-        action: jax.Array,
-        next_state: jax.Array,
-        rng: jax.Array,
-        params: Any = None,
+        self, state: State, action: jax.Array, next_state: State, rng: jax.Array, params: Any = None
     ) -> jax.Array:
         """Returns the nutrients of the leaf that was reached."""
-        return jnp.where(next_state[0] == self.depth, self.resolve(params).leaves[next_state[1]], 0.0)
+        at_leaf = next_state.row == self.depth
+        # For a batch of trees a gather per nutrient becomes vector instructions; one of whole rows does not.
+        nutrients = [jnp.take(one, next_state.position, mode="clip") for one in self.resolve(params).leaves.T]
+        return jnp.stack([jnp.where(at_leaf, one, 0.0) for one in nutrients])
 
-    def terminal(self, state: jax.Array, rng: jax.Array, params: Any = None) -> jax.Array:
+    def terminal(self, state: State, rng: jax.Array, params: Any = None) -> jax.Array:
         """Returns whether the state is a leaf."""
-        return state[0] == self.depth
+        return state.row == self.depth
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws one bar per row: the walk so far, the node (red), what it can still reach (gold) and what is lost."""
