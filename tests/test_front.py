@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import prefront
+from prefront import evaluation
 from prefront.envs.deep_sea_treasure import CONVEX_TREASURES
 from prefront.evaluation import make_environment
 from prefront.front import Conditions, Front
@@ -87,6 +88,15 @@ def test_evaluation_on_the_host_equals_the_compiled_one(divers):
     assert np.allclose(divers.evaluate("deep-sea-treasure-v0", episodes=1), compiled, rtol=1e-5)
     face = gym.make("prefront/DeepSeaTreasure-v0", disable_env_checker=True)
     assert np.allclose(divers.evaluate(face, episodes=1), compiled, rtol=1e-5)
+
+
+def test_fronts_of_similar_sizes_share_one_program(divers):
+    measured = divers.evaluate(episodes=3)
+    programs = evaluation._evaluate_compiled._cache_size()
+    fewer = Front(divers.network, {"weights": {"table": divers.parameters["weights"]["table"][1:]}},
+                  divers.returns[1:], divers.conditions)  # fmt: skip
+    assert np.array_equal(fewer.evaluate(episodes=3), measured[1:])
+    assert evaluation._evaluate_compiled._cache_size() == programs
 
 
 @pytest.mark.parametrize("where", ["DeepSeaTreasure-v0", "deep-sea-treasure-v0"])

@@ -73,20 +73,22 @@ def evaluate(
     gamma = check_discount(gamma)
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
+    policies = len(jax.tree.leaves(parameters)[0])
     if isinstance(environment, Environment):
+        # Some policies are measured twice, so that one program serves all numbers up to the next power of two.
+        padded = np.arange(1 << (policies - 1).bit_length()) % policies
+        stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[padded], parameters)
         key = jax.random.key(seed)
-        return np.asarray(
-            _evaluate_compiled(environment, network, episodes, deterministic, parameters, key, gamma)
-        ).astype(np.float64)
+        means = _evaluate_compiled(environment, network, episodes, deterministic, stacked, key, gamma)
+        return np.asarray(means, np.float64)[:policies]
     if not isinstance(environment, gym.Env):
         raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
-    policies = len(jax.tree.leaves(parameters)[0])
     chosen = (Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters)) for i in range(policies))
-    means = [
+    rows = [
         np.mean([_episode(environment, policy, seed + i, gamma, deterministic) for i in range(episodes)], axis=0)
         for policy in chosen
     ]
-    return np.array(means, np.float64)
+    return np.array(rows, np.float64)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
