@@ -42,7 +42,8 @@ def evaluate(momdp, gamma, actions):
 
 def every_return(momdp, gamma):
     count = len(momdp.terminal)
-    return np.array([evaluate(momdp, gamma, np.array(a)) for a in itertools.product((0, 1), repeat=count)])
+    returns = [evaluate(momdp, gamma, np.array(a)) for a in itertools.product((0, 1), repeat=count)]
+    return np.round(returns, 10) + 0.0  # Dust of the dense solve must not pass for a gain.
 
 
 @settings(max_examples=30)
