@@ -41,7 +41,9 @@ __all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "train"]
 
 # A constraint counts as violated when a return lies below it by more than this share of the objective's range.
 VIOLATION = 0.02
-HISTORY = ("environment_steps", "evaluation_steps", "hypervolume", "cardinality", "stage", "violations")
+HISTORY = (
+    "environment_steps", "evaluation_steps", "hypervolume", "cardinality", "stage", "violations", "finished_violations"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,9 @@ class CMORLResult:
     Attributes:
         front: The archived policies and their return vectors.
         history: One row per evaluation: `environment_steps`, `evaluation_steps`, `hypervolume`, `cardinality`, `stage`
-            (1 or 2) and `violations`, the share of learners that violate a constraint (NaN in stage 1).
+            (1 or 2), `violations`, the share of learners that violate a constraint by more than 2 % of the objective's
+            range (NaN in stage 1), and `finished_violations`, the same at the end of an extension, measured by
+            episodes of the finished policies alone (elsewhere NaN).
         environment_steps: Training steps.
         evaluation_steps: Steps of evaluation episodes, which are not among the training steps.
     """
@@ -136,10 +140,14 @@ class _Discovery:
         self.extender = _trainer(task, constrained, config, seed) if config.extension == "cpo" else self.trainer
         steps = self.trainer.steps_per_update * config.updates_per_evaluation
         self.evaluations = max(1, config.total_steps // steps)
-        # One evaluation more per extension: the first measures the policies from which it starts.
-        self.extension = 1 + -(-config.extension_updates // config.updates_per_evaluation)
-        share = 1.0 if config.extension == "none" else config.stage_one_share
-        extensions = int(self.evaluations * (1.0 - share)) // self.extension
+        # Two evaluations more per extension: the first measures the policies from which it starts, the last those with
+        # which it ends.
+        self.extension = 2 + -(-config.extension_updates // config.updates_per_evaluation)
+        extensions = int(self.evaluations * (1.0 - config.stage_one_share)) // self.extension
+        if config.extension == "none" or config.stage_one_share == 1.0:
+            extensions = 0
+        elif extensions == 0 and self.evaluations >= 2 * self.extension:
+            extensions = 1
         self.initialisation = self.evaluations - extensions * self.extension
 
         self.archive = Archive(task.objectives, config.archive_capacity)
@@ -211,9 +219,15 @@ class _Discovery:
     def _advance(self) -> None:
         """Trains for some updates and offers each evaluated policy to the archive."""
         config, phase = self.config, self.phase
-        measuring = phase.stage == 2 and self.within == 0
-        decay = config.linear_decay * self.within / phase.evaluations if phase.stage == 1 else 0.0
-        rate = 0.0 if measuring else config.learner.learning_rate * (1.0 - decay)
+        start, end = (phase.stage == 2 and self.within == at for at in (0, phase.evaluations - 1))
+        if end:
+            learners = self.population.learners
+            forgetful = learners._replace(episodes=jax.numpy.zeros_like(learners.episodes))
+            self.population = self.population._replace(learners=forgetful)
+        # What only measures is no part of an extension's course.
+        passed, whole = (self.within, phase.evaluations) if phase.stage == 1 else (self.within - 1, self.extension - 2)
+        rate = config.learner.learning_rate * (1.0 if phase.stage == 1 else config.extension_rate)
+        rate *= 0.0 if start or end else 1.0 - config.linear_decay * passed / whole
         order = Order(phase.goal, np.float32(rate), np.bool_(phase.stage == 1), np.int32(config.updates_per_evaluation))
         self.population, outcome = self._active.advance(self.population, order)
         returns, learners = np.asarray(outcome.returns), self.population.learners
@@ -222,18 +236,20 @@ class _Discovery:
         self.within += 1
         self.steps += self.trainer.steps_per_update * config.updates_per_evaluation
         self.evaluation_steps += int(np.sum(outcome.steps))
-        if measuring:
+        if start:
             self._constrain()
-        self._record()
+        self._record(end)
 
-    def _record(self) -> None:
+    def _record(self, finished: bool) -> None:
+        violations = self._violations()
         row = {
             "environment_steps": self.steps,
             "evaluation_steps": self.evaluation_steps,
             "hypervolume": self.archive.hypervolume(self.task.reference_point),
             "cardinality": len(self.archive),
             "stage": self.phase.stage,
-            "violations": self._violations(),
+            "violations": violations,
+            "finished_violations": violations if finished else np.nan,
         }
         for name, value in row.items():
             self.history[name].append(value)

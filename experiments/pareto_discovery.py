@@ -11,13 +11,12 @@ import dataclasses
 import functools
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront import indicators, plots, statistics
+from prefront import indicators, statistics
 from prefront.claims import Claim, judge
 from prefront.experiment import Job, Results, Rows
 from prefront.registration import ENVIRONMENTS, make, nearest_names
@@ -25,8 +24,6 @@ from prefront.scores import Truth
 from prefront.tables import Table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from prefront.environment import Environment
     from prefront.front import Front
 
@@ -34,6 +31,7 @@ PAPER = "Liu et al. (2025), C-MORL"
 STATED_GAIN = "up to 35 % more"
 METHODS = {"C-MORL": "C-MORL", "linear": "linear scalarisation"}
 TIE = 1e-9
+MOST_VIOLATIONS = 0.1
 TEST_SEED = 2**31 - 1  # No training run has this seed.
 DISCRETE = (
     "DeepSeaTreasure",
@@ -95,7 +93,9 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """Trains one method on one environment; the front goes to `front/` in the job's folder.
 
     Returns:
-        `metrics` (one row), `curves` (hypervolume by steps), `points` (the front found) and `exact` (the true front).
+        `metrics` (one row; `finished_violations` is the share of learners that ended an extension in violation of a
+        constraint by more than 2 % of the objective's range, NaN without an extension), `curves` (hypervolume by
+        steps), `points` (the front found) and `exact` (the true front).
     """
     from prefront.agents.cmorl import Progress, config_for, train
 
@@ -113,6 +113,8 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 
     result = train(id, config, seed, progress=progress, checkpoint=job.checkpoint)
     result.front.save(job.folder / "front")
+    history = result.history
+    finished = np.isfinite(history["finished_violations"])
     labels = {"environment": name, "method": method}
     found = _test(result.front, environment, settings.test_episodes)
     facts = {
@@ -125,8 +127,9 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         "archived": len(result.front),
         "environment_steps": int(result.environment_steps),
         "evaluation_steps": int(result.evaluation_steps),
+        "finished_learners": config.population * int(finished.sum()),
+        "finished_violations": float(history["finished_violations"][finished].mean()) if finished.any() else math.nan,
     }
-    history = result.history
     curve = [
         {
             **labels,
@@ -168,15 +171,8 @@ def _point(point: np.ndarray) -> dict[str, float]:
     return {f"return_{i}": float(part) for i, part in enumerate(point)}
 
 
-def _points(table: Table, **equal: Any) -> np.ndarray:
-    rows = table.where(**equal)
-    columns = [column for name, column in rows.columns.items() if name.startswith("return_")]
-    points = np.stack(columns, axis=1) if columns else np.empty((len(rows), 0))
-    return points[:, ~np.isnan(points).all(axis=0)]
-
-
 def claims(results: Results) -> list[Claim]:
-    """Decides, for each environment, whether C-MORL beats linear scalarisation and whether it finds the whole front."""
+    """Decides for each environment whether C-MORL finds the front, beats linear scalarisation, keeps constraints."""
     ledger = []
     for name in results.settings.environments:
         rows = {method: results["metrics"].where(environment=name, method=method) for method in METHODS}
@@ -184,6 +180,8 @@ def claims(results: Results) -> list[Claim]:
             ledger.append(_whole_front(name, rows["C-MORL"]))
         if all(len(table) for table in rows.values()):
             ledger.append(_more_hypervolume(name, rows["C-MORL"], rows["linear"]))
+        if len(rows["C-MORL"]):
+            ledger.append(_few_violations(name, rows["C-MORL"]))
     return [claim for claim in ledger if claim is not None]
 
 
@@ -235,6 +233,28 @@ def _whole_front(name: str, rows: Table) -> Claim | None:
     )
 
 
+def _few_violations(name: str, rows: Table) -> Claim | None:
+    """Bounds the share of finished learners whose expected return lies below a constraint's threshold."""
+    rows = rows.at(np.isfinite(rows["finished_violations"]))
+    if not len(rows):
+        return None
+    interval = statistics.stratified_bootstrap(rows["finished_violations"], np.mean)
+    few, many = interval.high <= MOST_VIOLATIONS, interval.low > MOST_VIOLATIONS
+    return Claim(
+        sentence=f"{name}: at most 10 % of the extended learners end in violation of a constraint by more than 2 % of "
+        "the objective's range.",
+        paper="",
+        stated="",
+        measured=interval.estimate,
+        quantity="of the learners, stochastic policies",
+        seeds=len(rows),
+        verdict="holds" if few else "fails" if many else "undecided",
+        interval=(interval.low, interval.high),
+        test=f"{rows['finished_learners'].sum()} learners; mean over seeds with 95 % bootstrap interval",
+        conditions=_conditions(rows),
+    )
+
+
 def _conditions(rows: Table) -> str:
     row = next(iter(rows.rows()))
     steps = f"{row['environment_steps']:,} training and {row['evaluation_steps']:,} evaluation steps"
@@ -274,6 +294,7 @@ def summary(results: Results) -> Table:
                     "sparsity": _iqm(found["sparsity"]),
                     "IGD+": _iqm(found["igd_plus"]) if known else None,
                     "steps": _iqm(found["environment_steps"]),
+                    "violations": _iqm(found["finished_violations"]) if method == "C-MORL" else None,
                     "evaluation steps": _iqm(found["evaluation_steps"]),
                     "CPU seconds": _iqm(seconds),
                     "seeds": len(found),
@@ -288,98 +309,9 @@ def _iqm(values: Any) -> float:
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws one figure per environment, and one with the share of the true hypervolume in all of them."""
-    paths = []
-    with plots.style():
-        for name in results.settings.environments:
-            if len(results["metrics"].where(environment=name)):
-                paths += _plot_environment(results, name, folder)
-        paths += _plot_shares(results, folder)
-    return paths
+    from prefront.experiments.pareto_discovery_figures import draw
 
-
-def _plot_environment(results: Results, name: str, folder: Path) -> list[Path]:
-    rows = results["metrics"].where(environment=name)
-    methods = [method for method in METHODS if method in rows.unique("method")]
-    true = _points(results["exact"], environment=name) if "exact" in results.tables else np.empty((0, 0))
-    found = {method: _fronts(results, name, method) for method in methods}
-    two = next(iter(found.values()))[0].shape[1] == 2
-    names = str(rows["objectives"][0]).split(";")
-    figure, axes = plots.new_figure(columns=2 if two else 1 + len(methods), height=2.4, width=plots.PAGE_WIDTH)
-    if two:
-        _plot_fronts(axes[0], found, true, names, rows)
-    else:
-        reference = true if len(true) else np.concatenate([front for fronts in found.values() for front in fronts])
-        for number, method in enumerate(methods):
-            median = _median_front(found[method], rows.where(method=method)["hypervolume"])
-            plots.plot_parallel(axes[number], median, reference, names, number, METHODS[method])
-            if number:
-                axes[number].set_ylabel("")
-    _plot_progress(axes[-1], results, name, methods)
-    return plots.save(figure, folder, name)
-
-
-def _fronts(results: Results, name: str, method: str) -> list[np.ndarray]:
-    seeds = results["metrics"].where(environment=name, method=method)["seed"].tolist()
-    return [_points(results["points"], environment=name, method=method, seed=seed) for seed in seeds]
-
-
-def _median_front(fronts: list[np.ndarray], hypervolumes: np.ndarray) -> np.ndarray:
-    return fronts[int(np.argsort(hypervolumes, kind="stable")[(len(fronts) - 1) // 2])]
-
-
-def _plot_fronts(
-    axes: Axes, found: dict[str, list[np.ndarray]], true: np.ndarray, names: Sequence[str], rows: Table
-) -> None:
-    kind = str(rows["front_kind"][0])
-    if len(true):
-        plots.plot_exact_front(axes, true, f"{kind} front")
-    every = np.concatenate([true, *(front for fronts in found.values() for front in fronts)])
-    floor = every.min(0) - 0.08 * np.ptp(every, axis=0)
-    for number, (method, fronts) in enumerate(found.items()):
-        median = _median_front(fronts, rows.where(method=method)["hypervolume"])
-        plots.plot_attainment(axes, fronts, number, "", floor)
-        plots.plot_front(axes, median, number, METHODS[method])
-    axes.set_xlim(floor[0])
-    axes.set_ylim(floor[1])
-    axes.set_xlabel(f"{names[0]}, discounted return")
-    axes.set_ylabel(f"{names[1]}, discounted return")
-    axes.set_title("points: median seed; lines: attained by half of the seeds")
-    axes.legend(loc="best")
-
-
-def _plot_progress(axes: Axes, results: Results, name: str, methods: list[str]) -> None:
-    known = bool(np.isfinite(results["metrics"].where(environment=name)["share"]).all())
-    column = "share" if known else "hypervolume"
-    for number, method in enumerate(methods):
-        curves = results["curves"].where(environment=name, method=method)
-        runs = [curves.where(seed=seed) for seed in curves.unique("seed")]
-        steps, values = [run["environment_steps"] for run in runs], [run[column] for run in runs]
-        plots.plot_curves(axes, steps, values, number, METHODS[method])
-    if known:
-        axes.axhline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
-    kind = str(results["metrics"].where(environment=name)["front_kind"][0])
-    axes.set_xlabel("training steps")
-    axes.set_ylabel(f"hypervolume / {kind}" if known else "hypervolume")
-    axes.set_title("median and range over seeds")
-    axes.legend(loc="lower right")
-
-
-def _plot_shares(results: Results, folder: Path) -> list[Path]:
-    metrics = results["metrics"].at(np.isfinite(results["metrics"]["share"]))
-    names, methods = metrics.unique("environment"), [m for m in METHODS if m in metrics.unique("method")]
-    if not names:
-        return []
-    figure, (axes,) = plots.new_figure(width=plots.PAGE_WIDTH, height=0.7 + 0.32 * len(names))
-    for number, method in enumerate(methods):
-        estimates = []
-        for name in names:
-            interval = statistics.stratified_bootstrap(metrics.where(environment=name, method=method)["share"])
-            estimates.append((interval.estimate, interval.low, interval.high))
-        plots.plot_intervals(axes, names, estimates, number, len(methods), METHODS[method])
-    axes.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("hypervolume / hypervolume of the exact or best known front (IQM, 95 % bootstrap interval)")
-    axes.legend(loc="best")
-    return plots.save(figure, folder, "hypervolume_shares")
+    return draw(results, folder)
 
 
 if __name__ == "__main__":

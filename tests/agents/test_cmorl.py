@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.agents.cmorl import CMORLConfig, config_for, train
+from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, train
+from prefront.agents.cmorl_settings import PUBLISHED
 from prefront.environment import FiniteEnvironment
 from prefront.indicators import points_found
 from prefront.learning.learner import LearnerConfig
+from prefront.learning.tasks import Task
 
 TABLE = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
-SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 30, extension_updates=8, weights="random")
+SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 40, extension_updates=8, weights="random")
 
 
 def tree(**kwargs):
@@ -132,19 +134,31 @@ class Dial(FiniteEnvironment):
         return state == 1
 
 
-@pytest.mark.parametrize("extension", ["ipo", "cpo"])
-def test_extensions_keep_their_constraints(extension):
+@pytest.mark.parametrize(("extension", "evaluation"), [("ipo", "exact"), ("ipo", "episodes"), ("cpo", "episodes")])
+def test_finished_learners_keep_their_constraints_and_use_what_these_leave(extension, evaluation):
     config = CMORLConfig(
         learner=LearnerConfig(network="tabular", copies=64, steps=8, learning_rate=1e-2, entropy=0.01),
         population=16,
         total_steps=16 * 64 * 8 * 200,
         extension=extension,
+        evaluation=evaluation,
         extension_updates=60,
         trust_region=0.003,
     )
-    result = train(Dial(), config, 0)
-    stage, violations = result.history["stage"], result.history["violations"]
-    assert violations[stage == 2].mean() <= 0.1
+    discovery = _Discovery(Task.of(Dial()), config, 0)
+    discovery.run(None, None)
+    history = discovery.result().history
+    finished = history["finished_violations"][np.isfinite(history["finished_violations"])]
+    assert len(finished) == (history["stage"] == 2).sum() / discovery.extension > 0
+    assert finished.mean() <= 0.1
+    goal, learners = discovery.phase.goal, discovery.population.learners
+    limited = np.isfinite(goal.thresholds)
+    room = (np.asarray(learners.estimate) - goal.thresholds)[limited]
+    assert finished[-1] == (room < -0.02 * goal.units[limited]).mean()
+    if extension == "ipo":
+        # The two returns sum to 1, so the barrier's optimum leaves a room of 1 / t; each learner began with twice that.
+        tolerance = 0.005 if evaluation == "exact" else 0.02
+        assert room.mean() == pytest.approx(1 / config.barrier_sharpness, abs=tolerance)
 
 
 def test_exact_evaluation_equals_many_episodes():
@@ -160,7 +174,6 @@ def test_exact_evaluation_equals_many_episodes():
 def test_presets_exist_for_all_and_bad_input_is_named():
     for id in prefront.registration.ENVIRONMENTS:
         assert config_for(id, "exact").total_steps >= 100_000
-    assert config_for("prefront/FruitTree-v0", "paper").beta == 0.9
     with pytest.raises(ValueError, match=r"exakt.*exact"):
         config_for("FruitTree-v0", "exakt")
     with pytest.raises(ValueError, match="population"):
@@ -169,3 +182,19 @@ def test_presets_exist_for_all_and_bad_input_is_named():
         train("deep-sea-treasure-v0", SMALL, 0)
     with pytest.raises(TypeError, match="vector reward"):
         train("CartPole-v1", SMALL, 0)
+
+
+def test_the_published_settings_are_those_of_each_task():
+    tree, hopper = config_for("FruitTree-v0", "paper"), config_for("mo-hopper-2d-v4", "paper")
+    assert (tree.total_steps, tree.population, tree.weights, tree.stage_one_share) == (3_900_000, 6, "corners", 0.2)
+    assert (hopper.total_steps, hopper.selected, hopper.evaluation_episodes) == (12_000_000, 5, 5)
+    assert config_for("mo-lunar-lander-v3", "paper").reference_point == (-101.0, -1001.0, -101.0, -101.0)
+    for id, config in PUBLISHED.items():
+        shared = (config.beta, config.barrier_sharpness, config.learner.gamma, config.learner.epochs)
+        assert shared == (0.9, 20.0, 0.995, 10)
+        if id.startswith("prefront/"):
+            environment = prefront.make(id)
+            assert config.discount == environment.discount
+            assert config.reference_point == tuple(environment.reference_point)
+    # What the scripts do not know gets what all their tasks share.
+    assert config_for("DeepSeaTreasure-v0", "paper").reference_point is None

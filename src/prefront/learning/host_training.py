@@ -129,8 +129,10 @@ class HostTrainer:
 
     def _draw_noise(self, iteration: jax.Array) -> jax.Array:
         config = self.network.config
-        keys = jax.vmap(lambda key: jax.random.split(key)[0])(learner_keys(self.seed, iteration, self.number))
-        noise = jax.vmap(lambda key: self.network.policy.noise(key, (config.steps, config.copies)))(keys)
+        keys = learner_keys(self.seed, iteration, self.number)
+        # The same noise as `rollouts.collect` draws from the first half of a learner's key.
+        first = jax.vmap(lambda key: jax.random.split(jax.random.split(key)[0])[0])(keys)
+        noise = jax.vmap(lambda key: self.network.policy.noise(key, (config.steps, config.copies)))(first)
         return jnp.swapaxes(noise, 0, 1)
 
     def _learned(self, population: Population, trajectories: Trajectory, order: Order) -> Population:

@@ -20,8 +20,8 @@ from prefront.learning.policy_gradient import clipped_surrogate, standardise, va
 from prefront.learning.rollouts import Array, Trajectory
 from prefront.learning.trust_region import trust_region_step
 
-# Weight of the newest rollout in the running estimate of a policy's return.
-NEWEST_ESTIMATE = 0.5
+# Share of its weight that an episode keeps in the estimate of a policy's return when the policy changes.
+MEMORY = 0.5
 
 Constraint = Literal["ipo", "lagrangian", "cpo"]
 
@@ -93,6 +93,7 @@ class Learner(NamedTuple):
         optimiser: State of Adam.
         scale: What rewards are divided by, shape (objectives,).
         estimate: Running estimate of the stochastic policy's expected discounted return; NaN before the first.
+        episodes: Number of episodes that it stands on; those of earlier policies count ever less.
         multipliers: Multipliers of the Lagrangian.
     """
 
@@ -101,6 +102,7 @@ class Learner(NamedTuple):
     optimiser: Any
     scale: jax.Array
     estimate: jax.Array
+    episodes: jax.Array
     multipliers: jax.Array
 
 
@@ -147,10 +149,16 @@ class ActorCritic:
         """Returns a learner with these parameters and a fresh optimiser."""
         optimiser = self.optimiser.init((policy["weights"], critic["weights"]))
         unknown = jnp.full(self.critic.outputs, jnp.nan, jnp.float32)
-        return Learner(policy, critic, optimiser, scale, unknown, jnp.zeros(self.critic.outputs))
+        return Learner(policy, critic, optimiser, scale, unknown, jnp.zeros(()), jnp.zeros(self.critic.outputs))
 
     def learn(
-        self, learner: Learner, trajectory: Trajectory, goal: Goal, key: jax.Array, learning_rate: jax.Array
+        self,
+        learner: Learner,
+        trajectory: Trajectory,
+        goal: Goal,
+        key: jax.Array,
+        learning_rate: jax.Array,
+        known: jax.Array | None = None,
     ) -> Learner:
         """Improves a learner by one trajectory; a learning rate of 0 only measures its expected return.
 
@@ -160,6 +168,7 @@ class ActorCritic:
             goal: What it is asked for.
             key: Random key, for shuffling.
             learning_rate: Step size.
+            known: The policy's expected discounted return, where it need not be estimated, shape (objectives,).
         """
         config = self.config
         rewards = trajectory.reward / learner.scale
@@ -176,7 +185,10 @@ class ActorCritic:
             self.gamma,
             config.lambda_,
         )
-        learner = self._measured(learner, trajectory, estimates.returns)
+        if known is None:
+            learner = self._measured(learner, trajectory, estimates.returns, learning_rate)
+        else:
+            learner = learner._replace(estimate=known)
         learner, weights = self._weighted(learner, goal)
         advantages = standardise((estimates.advantages @ weights).ravel())
 
@@ -253,13 +265,20 @@ class ActorCritic:
         weights = learner.policy["weights"]
         return trust_region_step(surrogates, divergence, weights, goal.weights, slack, self.trust_region)
 
-    def _measured(self, learner: Learner, trajectory: Trajectory, returns: jax.Array) -> Learner:
-        """Updates the estimate of the expected return: the mean lambda-return where episodes start."""
+    def _measured(
+        self, learner: Learner, trajectory: Trajectory, returns: jax.Array, learning_rate: jax.Array
+    ) -> Learner:
+        """Updates the estimate of the expected return: the mean lambda-return where episodes start.
+
+        All episodes of a policy that stands still count alike, so that the estimate sharpens with their number.
+        """
+        before = learner.episodes * jnp.where(learning_rate == 0.0, 1.0, MEMORY)
         starts = trajectory.started.sum()
-        mean = jnp.sum(returns * trajectory.started[..., None], (0, 1)) / jnp.maximum(starts, 1) * learner.scale
-        before = jnp.where(jnp.isnan(learner.estimate), mean, learner.estimate)
-        estimate = jnp.where(starts > 0, before + NEWEST_ESTIMATE * (mean - before), learner.estimate)
-        return learner._replace(estimate=estimate)
+        total = jnp.sum(returns * trajectory.started[..., None], (0, 1)) * learner.scale
+        total += jnp.where(before > 0, before * learner.estimate, 0.0)
+        episodes = before + starts
+        estimate = jnp.where(episodes > 0, total / jnp.maximum(episodes, 1e-6), learner.estimate)
+        return learner._replace(estimate=estimate, episodes=episodes)
 
     def _weighted(self, learner: Learner, goal: Goal) -> tuple[Learner, jax.Array]:
         """Returns the weights of the scaled vector advantage, and the learner with its multipliers updated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -53,9 +54,14 @@ def transition_table(environment: Environment, policy: PolicyNetwork) -> Transit
 
 
 def exact_returns(
-    table: TransitionTable, policy: PolicyNetwork, parameters: Parameters, gamma: float, horizon: int
+    table: TransitionTable,
+    policy: PolicyNetwork,
+    parameters: Parameters,
+    gamma: float,
+    horizon: int,
+    stochastic: bool = False,
 ) -> jax.Array:
-    """Returns the expected discounted return of the deterministic policy, shape (objectives,).
+    """Returns the expected discounted return of a policy, shape (objectives,).
 
     Args:
         table: The environment.
@@ -63,11 +69,21 @@ def exact_returns(
         parameters: Its parameters.
         gamma: Discount.
         horizon: Episodes end after this many steps.
+        stochastic: Whether actions are drawn, or the distribution's mode is taken.
     """
-    actions = jax.vmap(lambda encoded: policy.distribution_of(parameters, encoded).mode())(table.encoded)
-    states = jnp.arange(actions.shape[0])
-    successors, probabilities = table.successors[states, actions], table.probabilities[states, actions]
-    rewards = table.rewards[states, actions]
+    distribution = partial(policy.distribution_of, parameters)
+    if stochastic:
+        actions = jnp.arange(table.rewards.shape[1])
+        log = jax.vmap(lambda encoded: jax.vmap(distribution(encoded).log_probability)(actions))(table.encoded)
+        chosen = jnp.exp(log)
+        rewards = jnp.einsum("sa,sao->so", chosen, table.rewards)
+        probabilities = (chosen[..., None] * table.probabilities).reshape(len(chosen), -1)
+        successors = table.successors.reshape(len(chosen), -1)
+    else:
+        actions = jax.vmap(lambda encoded: distribution(encoded).mode())(table.encoded)
+        states = jnp.arange(actions.shape[0])
+        rewards = table.rewards[states, actions]
+        successors, probabilities = table.successors[states, actions], table.probabilities[states, actions]
 
     def backup(_: int, values: jax.Array) -> jax.Array:
         return rewards + gamma * jnp.sum(probabilities[..., None] * values[successors], axis=1)

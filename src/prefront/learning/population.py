@@ -77,7 +77,12 @@ def fresh_learners(network: ActorCritic, seed: Array, iteration: jax.Array, numb
 
 
 def learn_all(
-    network: ActorCritic, population: Population, trajectories: Trajectory, order: Order, keys: jax.Array
+    network: ActorCritic,
+    population: Population,
+    trajectories: Trajectory,
+    order: Order,
+    keys: jax.Array,
+    known: jax.Array | None = None,
 ) -> Population:
     """Updates the pooled statistics and then each learner by its own trajectory.
 
@@ -87,14 +92,15 @@ def learn_all(
         trajectories: Leading axes (learners, T, copies).
         order: What it is told to do.
         keys: One key per learner.
+        known: Expected returns of the learners' policies, where they need not be estimated.
     """
     learners, rewards = population.learners, population.rewards
     if network.config.scale_rewards:
         rewards = _where(order.adapt, update_moments(rewards, trajectories.accumulated), rewards)
         scale = jnp.broadcast_to(rewards.scale, learners.scale.shape)
         learners = learners._replace(scale=jnp.where(order.adapt, scale, learners.scale))
-    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None))(
-        learners, trajectories, order.goal, keys, order.learning_rate
+    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None, None if known is None else 0))(
+        learners, trajectories, order.goal, keys, order.learning_rate, known
     )
     # At rate 0 the weights stay by themselves, but Adam's moments would not.
     idle = order.learning_rate == 0.0
@@ -123,7 +129,8 @@ class CompiledTrainer:
         discount: Discount of evaluations.
         seed: Seed of all random numbers.
         devices: Devices over which the population is spread; `number` must be a multiple of it.
-        table: Evaluates policies exactly by this table, without any episode.
+        table: Evaluates policies exactly by this table, without any episode; what constraints are held against is read
+            off it too.
     """
 
     def __init__(
@@ -213,7 +220,21 @@ class CompiledTrainer:
 
         copies, trajectories = jax.vmap(collect)(population.learners, population.copies, keys[:, 0])
         population = population._replace(copies=copies)
-        return learn_all(self.network, population, trajectories, order, keys[:, 1])
+        return learn_all(self.network, population, trajectories, order, keys[:, 1], self._known(population, order))
+
+    def _known(self, population: Population, order: Order) -> jax.Array | None:
+        """Returns the stochastic policies' exact returns where there is a table, NaN while no constraint needs them."""
+        if self.table is None:
+            return None
+        table, network, horizon = self.table, self.network, self.environment.max_episode_steps
+        nothing = jnp.full((self.number, network.critic.outputs), jnp.nan)
+
+        def returns() -> jax.Array:
+            one = partial(exact_returns, table, network.policy, gamma=network.gamma, horizon=horizon, stochastic=True)
+            return jax.vmap(one)(population.learners.policy)
+
+        needed = (order.learning_rate == 0.0) | jnp.isfinite(order.goal.thresholds).any()
+        return jax.lax.cond(needed, returns, lambda: nothing)
 
     def _spread(self, population: Population) -> Population:
         if self.devices == 1:

@@ -1,0 +1,140 @@
+"""Stepped on the host or inside the compiled program, an environment gives the same experience, learning and scores."""
+
+import gymnasium as gym
+import jax
+import numpy as np
+import pytest
+
+import prefront
+from prefront.learning.advantages import generalised_advantages
+from prefront.learning.host_training import HostTrainer
+from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
+from prefront.learning.policy_tables import exact_returns, transition_table
+from prefront.learning.population import CompiledTrainer, Order, jit
+from prefront.learning.rollouts import Trajectory, collect, evaluate
+
+LEARNERS, COPIES, STEPS, EPISODES = 3, 2, 130, 2  # Longer than an episode of the deep sea, so that some are truncated.
+
+
+def trainers(id):
+    """Both trainers on an environment in which nothing is random, so that equal actions lead to equal episodes."""
+    environment = prefront.make(id)
+    config = LearnerConfig(network="mlp", hidden=(16,), copies=COPIES, steps=STEPS, learning_rate=1e-2, action_bias=2.0)
+    network = ActorCritic.build(
+        config, environment.observation_space, environment.action_space, environment.reward_dim, environment.discount
+    )
+    shared = (network, LEARNERS, EPISODES, environment.discount, 7)
+    return CompiledTrainer(environment, *shared), HostTrainer(f"prefront/{id}", {}, *shared)
+
+
+def order(objectives, rate=1e-2):
+    shape = (LEARNERS, objectives)
+    weights = np.random.default_rng(0).dirichlet(np.ones(objectives), LEARNERS).astype(np.float32)
+    goal = Goal(weights, np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32))
+    return Order(goal, np.float32(rate), np.bool_(True), np.int32(2))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return trainers("DeepSeaTreasure-v0")
+
+
+def test_equal_actions_give_equal_trajectories_and_advantages(pair):
+    compiled, host = pair
+    network = compiled.network
+    inside, outside = compiled.fresh(0), host.fresh(0)
+    assert int(inside.iteration) == int(outside.iteration) == 1
+    keys = jax.vmap(lambda key: jax.random.split(key)[0])(
+        jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 1), i))(np.arange(LEARNERS))
+    )
+    gather = jit(
+        jax.vmap(
+            lambda learner, copies, key: collect(
+                compiled.environment, network.policy, learner.policy, copies, key, STEPS, network.gamma
+            )[1]
+        ),
+        level=0,
+    )
+    first = gather(inside.learners, inside.copies, keys)
+    second = host._collect(outside)
+    assert first.terminated.sum() > 0
+    assert np.unique(first.action).size == compiled.environment.action_space.n
+    for name, one, other in zip(first._fields, first, second, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
+    assert first.truncated.any()
+
+    def advantages(learner, trajectory):
+        values = jax.vmap(jax.vmap(lambda encoded: network.critic.apply(learner.critic, encoded)))
+        return generalised_advantages(
+            trajectory.reward,
+            values(trajectory.encoded),
+            values(trajectory.next_encoded),
+            trajectory.terminated,
+            trajectory.truncated,
+            network.gamma,
+            0.95,
+        )
+
+    for one, other in zip(
+        jit(jax.vmap(advantages), 0)(inside.learners, first),
+        jit(jax.vmap(advantages), 0)(outside.learners, second),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_training_and_evaluation_are_the_same(pair):
+    compiled, host = pair
+    objectives = compiled.environment.reward_dim
+    inside, scored_inside = compiled.advance(compiled.fresh(0), order(objectives))
+    outside, scored_outside = host.advance(host.fresh(0), order(objectives))
+    np.testing.assert_allclose(scored_inside.returns, scored_outside.returns, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(scored_inside.steps, scored_outside.steps)
+    np.testing.assert_allclose(inside.learners.estimate, outside.learners.estimate, rtol=1e-3, atol=1e-3)
+    before = jax.tree.leaves(compiled.fresh(0).learners.policy)
+    for start, one, other in zip(
+        before, jax.tree.leaves(inside.learners.policy), jax.tree.leaves(outside.learners.policy), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+        assert not np.allclose(start, one, atol=1e-3)
+
+
+def test_known_returns_of_stochastic_policies_are_what_they_earn():
+    environment = prefront.make("ResourceGathering-v0")
+    config = LearnerConfig(network="tabular", action_bias=1.0)
+    network = ActorCritic.build(config, environment.observation_space, environment.action_space, 3, 0.99)
+    policy, table = network.policy, transition_table(environment, network.policy)
+    episodes, horizon = 10_000, environment.max_episode_steps
+
+    def three(key):
+        parameters = policy.init(key, 1.0)
+        known = exact_returns(table, policy, parameters, 0.99, horizon, stochastic=True)
+        earned = evaluate(environment, policy, parameters, jax.random.key(9), episodes, 0.99, stochastic=True).returns
+        return known, earned, exact_returns(table, policy, parameters, 0.99, horizon)
+
+    known, earned, greedy = jit(three, level=0)(jax.random.key(4))
+    # A return lies within [-1, 1], so its mean is this sharp.
+    np.testing.assert_allclose(known, earned, atol=4 / np.sqrt(episodes))
+    assert not np.allclose(known, greedy, atol=1e-3)
+
+
+def test_a_still_policys_estimate_is_the_mean_over_all_its_episodes():
+    """Learning halves the weight of what was seen before; a rollout in which no episode starts changes nothing."""
+    spaces = gym.spaces.Discrete(1), gym.spaces.Discrete(2)
+    network = ActorCritic.build(LearnerConfig(network="tabular"), *spaces, 1, 1.0)
+    learner = network.init(jax.random.key(0))._replace(scale=np.array([10.0], np.float32))
+    assert np.isnan(learner.estimate).all()
+
+    def measured(learner, returns, started, rate):
+        nothing = [None] * len(Trajectory._fields)
+        trajectory = Trajectory(*nothing)._replace(started=np.array([started]))
+        return network._measured(learner, trajectory, np.array([returns], np.float32)[..., None], rate)
+
+    learner = measured(learner, [7.0, 7.0], [False, False], 0.0)
+    assert np.isnan(learner.estimate).all()
+    learner = measured(learner, [1.0, 3.0], [True, True], 0.0)
+    learner = measured(learner, [5.0, 9.0], [True, False], 0.0)
+    assert (float(learner.estimate[0]), float(learner.episodes)) == (30.0, 3.0)
+    learner = measured(learner, [0.0, 0.0], [False, True], 1e-3)
+    assert float(learner.estimate[0]) == pytest.approx(10 * 3 * 1.5 / 2.5)
+    assert float(learner.episodes) == 2.5
