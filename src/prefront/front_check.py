@@ -102,27 +102,29 @@ def _sample_functional(env: Environment, gamma: float, seed: int) -> tuple[np.nd
 
 
 def _play(env: Environment, gamma: float, actions: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    def advance(carry: Any, at: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-        state, ended, total, weight = carry
-        time, action = at
-        taken = step(env, state, action, jax.random.fold_in(key, time))
-        total = total + jnp.where(ended, 0.0, weight) * taken.reward
-        state = jax.tree.map(lambda old, new: jnp.where(ended, old, new), state, taken.state)
-        return (state, ended | taken.terminated, total, weight * gamma), None
+    def going(carry: Any) -> jax.Array:
+        time, _, ended, _, _ = carry
+        return ~ended & (time < len(actions))
+
+    def advance(carry: Any) -> Any:
+        time, state, _, total, weight = carry
+        taken = step(env, state, actions[time], jax.random.fold_in(key, time + 1))
+        return time + 1, taken.state, taken.terminated, total + weight * taken.reward, weight * gamma
 
     start, _ = reset(env, key)
-    carry = (start, jnp.bool_(False), jnp.zeros(env.reward_dim), jnp.float32(1.0))
-    times = jnp.arange(1, len(actions) + 1)
-    (_, ended, total, _), _ = jax.lax.scan(advance, carry, (times, actions))
+    carry = (0, start, jnp.bool_(False), jnp.zeros(env.reward_dim), jnp.float32(1.0))
+    _, _, ended, total, _ = jax.lax.while_loop(going, advance, carry)
     return total, ended
 
 
 def _is_deterministic(env: Environment) -> bool:
     if not isinstance(env, FiniteEnvironment):
         return False
-    starts, states = env.initial_outcomes()
-    first = jax.tree.map(lambda leaf: leaf[0], states)
-    return len(starts) == 1 and env.outcomes(first, jnp.int32(0))[0].shape == (1,)
+    # Shapes alone tell, and cost no compilation.
+    starts, states = jax.eval_shape(env.initial_outcomes)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+    probabilities, _ = jax.eval_shape(env.outcomes, state, jax.ShapeDtypeStruct((), jnp.int32))
+    return starts.shape == probabilities.shape == (1,)
 
 
 def _sample_host(env: gym.Env[Any, Any], gamma: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
