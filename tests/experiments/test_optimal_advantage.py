@@ -34,13 +34,13 @@ def rows():
 def test_smoke_preset_runs_and_repeats_itself(rows, tmp_path):
     listed = [{"seed": 0, "part": part, **row} for part, found in rows.items() for row in found]
     results = Results(SMOKE, {"fits": Table.from_rows(listed)})
-    assert len(results["fits"]) == 2 * SMOKE.tasks * 2
+    assert len(results["fits"]) == 2 * SMOKE.tasks * len(study.USES)
     assert (results["fits"]["scaled_return"] <= 1 + 1e-9).all()
     part = next(iter(rows))
     again = study.run(SMOKE, 0, Job(part))["fits"]
     assert Table.from_rows(again).to_csv() == Table.from_rows(rows[part]).to_csv()
     assert len(study.claims(results)) == 4
-    assert len(study.summary(results)) == 4
+    assert len(study.summary(results)) == 2 * len(study.USES)
     assert {path.suffix for path in study.plot(results, tmp_path)} == {".pdf", ".png"}
 
 
@@ -67,8 +67,42 @@ def test_verdicts_follow_from_shares():
     assert {greedy.verdict, with_.verdict, without.verdict, effect.verdict} == {"fails"}
 
 
+def test_strict_answers_are_compared_with_ties_on_the_same_tasks():
+    ours = table(greedy=1.0, with_=0.9, without=0.2)
+    listed = [dict(row) for row in ours["fits"].rows()]
+    strict = [{**row, "labels": "strict", "scaled_return": -1.0 if row["task"] >= 30 else 1.0} for row in listed]
+    settings = dataclasses.replace(ours.settings, labels=("noiseless", "strict"))
+    *_, last = study.claims(Results(settings, {"fits": Table.from_rows(listed + strict)}))
+    assert "nearly so" in last.sentence
+    assert (last.verdict, last.measured) == ("holds", pytest.approx(40.0))
+
+
+def test_a_person_answers_close_regrets_by_ties():
+    import jax
+
+    from prefront.envs.random_delivery import RandomDelivery, generate
+    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.linear_forms import unstack
+    from prefront.preferences.segments import sample_segments
+    from prefront.preferences.teachers import Teacher
+
+    params, truths = generate(jax.random.key(103), 4)
+    for mdp, truth in zip(unstack(RandomDelivery().table(params)), truths, strict=True):
+        rng = np.random.default_rng(0)
+        pair = [sample_segments(mdp, 500, 3, rng, absorbing=True) for _ in range(2)]
+        choices = Choice(scale=1.0, equal_within=SMOKE.indifference), Choice(scale=1.0)
+        ties, strict = (
+            Teacher("optimal_advantage", Linear(truth), choice, mdp=mdp).ask(*pair, np.random.default_rng(1)).labels
+            for choice in choices
+        )
+        assert (ties == 0.5).sum() > (strict == 0.5).sum()
+        assert np.array_equal(ties[ties != 0.5], strict[ties != 0.5])
+
+
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="got 0"):
         study.Settings(tasks=0)
     with pytest.raises(ValueError, match="different values"):
         study.Settings(preferences=(3, 3))
+    with pytest.raises(ValueError, match="tolerance must not be negative, got -1"):
+        study.Settings(tolerance=-1)

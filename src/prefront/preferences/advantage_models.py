@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from prefront.exact.mdp import TabularMDP, optimal_policy
+from prefront.exact.mdp import TIE_TOLERANCE, TabularMDP, optimal_policy
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import check_state_numbers, padded_to
 from prefront.preferences.logistic import Descent, Fit, choice_losses, descend, padded_size
@@ -60,9 +60,20 @@ class TableModel(RewardModel):
         visits = _visits(segments, self.mdp, self.discount)
         return np.asarray((self.learned().ravel()[visits.places] * visits.powers).sum(1))
 
-    def greedy_policy(self) -> np.ndarray:
-        """Returns the policy that takes the largest number, uniform over ties, shape (S, A)."""
-        return optimal_policy(self.learned())
+    def greedy_policy(self, tolerance: float = TIE_TOLERANCE) -> np.ndarray:
+        """Returns the policy that takes the largest number, uniform over ties, shape (S, A).
+
+        Args:
+            tolerance: Actions tie when they lie within this share of the table's largest absolute number. What is
+                learned from few answers is an estimate: one wrong action in one state can close a loop that never
+                ends, and to mix actions that the estimate hardly tells apart leaves no such loop.
+
+        Raises:
+            ValueError: `tolerance` is negative.
+        """
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance must not be negative, got {tolerance!r}.")
+        return optimal_policy(self.learned(), tolerance)
 
     def reward_table(self, mdp: TabularMDP) -> np.ndarray:
         """Returns what was learned as if it were a reward, shape (S, A)."""
@@ -81,6 +92,11 @@ class OptimalAdvantage(TableModel):
     mistaking it for reward", AAAI 2024). It has two uses: `greedy_policy`, which is right, and `reward_table`, the
     mistake, which is harmless as long as the largest number of each state is near 0. Segments of equal length without
     transitions from terminal states leave an additive constant undetermined, and with it that.
+
+    Noiseless answers are separable, and nothing tells a model of log-odds that a strict answer was close: a person who
+    prefers by a thousandth of a unit of reward, which is what discounting alone does to two optimal segments, is
+    explained by log-odds as large as one who prefers by ten units. Where such differences are answered as ties
+    (`Choice(equal_within=...)`), the table is much nearer to the advantage.
     """
 
     assumes: ClassVar[str] = "optimal_advantage"
