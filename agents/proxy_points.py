@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.interpolate
 import scipy.stats
@@ -23,6 +22,8 @@ from prefront.preferences.sequence_worlds import TokenWorldSettings, World, gold
 
 GRID = 400
 CANDIDATES = 4000
+# Up to this many places one dense solve is cheaper than one small solve per candidate.
+DENSE = 1000
 
 
 class ProxyPoint(NamedTuple):
@@ -119,7 +120,7 @@ def joint_proxy_point(
     inside = density(candidates.T) >= np.quantile(density(places.T), density_share)
     candidates = candidates[inside]
     surface = scipy.interpolate.RBFInterpolator(
-        places, y, smoothing=smoothing, kernel="thin_plate_spline", neighbors=min(len(places), 200)
+        places, y, smoothing=smoothing, kernel="thin_plate_spline", neighbors=None if len(places) <= DENSE else 200
     )
     fitted = surface(candidates)
     best = int(np.argmax(fitted))
@@ -153,8 +154,10 @@ def exact_sweep(
     if settings.reward_model.kind != "linear":
         raise ValueError(f"The exact path needs linear reward models, these are {settings.reward_model.kind!r}.")
     multipliers = np.asarray(directions, np.float32)[:, None] * np.asarray(scales, np.float32)[:, None]
-    flat = jnp.asarray(multipliers.reshape(-1, multipliers.shape[-1]))
-    path, mean, error = jax.device_get(_sweep(settings.length, samples, world, key, flat))
+    flat = multipliers.reshape(-1, multipliers.shape[-1])
+    # One point at a time: sweeps of all sizes share one compiled program.
+    points = [_point(settings.length, samples, world, key, one) for one in flat]
+    path, mean, error = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(points))
     shape = multipliers.shape[:2]
     rewards = path.rewards.reshape(multipliers.shape)
     return Sweep(multipliers, rewards, *(one.reshape(shape) for one in (path.divergence, mean, error)))
@@ -184,8 +187,9 @@ def exact_proxy_points(
     drawn = np.random.default_rng(0).dirichlet(np.ones(components), rays)
     even = np.linspace(0, 1, rays + 2)[1:-1]
     inner = np.column_stack([even, 1 - even]) if components == 2 else drawn
-    axes, mean = np.eye(components), np.full((1, components), 1 / components)
-    found = exact_sweep(settings, world, key, np.vstack([axes, mean, inner]), scales, samples)
+    # Of two models the mean is one of the even directions.
+    mean = np.full((int(components != 2), components), 1 / components)
+    found = exact_sweep(settings, world, key, np.vstack([np.eye(components), mean, inner]), scales, samples)
     alone = [independent_proxy_point(found.rewards[k, :, k], found.gold[k]).rewards[0] for k in range(components)]
     spread = [_evenly_spaced(*ray) for ray in zip(found.rewards, found.gold, strict=True)]
     rewards, gold_values = (np.concatenate(part) for part in zip(*spread, strict=True))
@@ -193,8 +197,8 @@ def exact_proxy_points(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _sweep(length: int, samples: int, world: World, key: jax.Array, multipliers: jax.Array) -> Any:
-    rewards = linear_rewards(world.models)
+def _point(length: int, samples: int, world: World, key: jax.Array, one: jax.Array) -> Any:
+    rewards, multipliers = linear_rewards(world.models), one[None]
     path = tilted_path(world.reference, rewards, multipliers, length)
     judge = partial(gold, world)
     return path, *evaluated_path(key, world.reference, rewards, multipliers, length, judge, samples)

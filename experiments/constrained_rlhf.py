@@ -197,9 +197,8 @@ def _options(settings: Settings, seed: int, name: str, thresholds: tuple[float, 
 
     equal = not name.startswith("mu_ppo")
     optimum = _optimum(settings, seed, thresholds, equal)
-    method = method_settings(name)
-    if method.needs_thresholds:
-        method = dataclasses.replace(method, thresholds=np.array(thresholds))
+    # Methods without constraints do not use the thresholds; their distance to them is measured all the same.
+    method = method_settings(name, thresholds=np.array(thresholds))
     if name == "ppo_adaptive_kl" and optimum is not None:
         method = dataclasses.replace(method, kl_target=optimum.divergence)
     # Without an optimum another program would have to be compiled; its distances are dropped.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from prefront import statistics
-from prefront.claims import Claim, Verdict, judge
+from prefront.claims import Claim
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS, PLACES
+from prefront.experiments.token_world_claims import below, larger
 from prefront.overoptimization import find_peak
 from prefront.tables import Table
 
@@ -39,7 +39,7 @@ def decide(results: Results) -> list[Claim]:
             _on(results, f"xi_ppo{form}"),
         ]
     ledger += _placed(results)
-    ledger.append(_search(results))
+    ledger += _search(results)
     ledger += [_oscillates(results, form) for form in FORMS]
     ledger += [_gold_gap(results), _nearest(results)]
     return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
@@ -59,42 +59,7 @@ def of_method(results: Results, name: str, study: str = "methods", focus: str = 
 def _compare(
     sentence: str, figure: str, ours: np.ndarray, theirs: np.ndarray, quantity: str = "mean difference in gold"
 ) -> Claim:
-    """The claim that ours are larger, paired by seed."""
-    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
-    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
-    return Claim(
-        sentence=sentence,
-        paper=f"{PAPER}, {figure}" if figure else "",
-        stated="",
-        measured=interval.estimate,
-        quantity=quantity,
-        seeds=len(ours),
-        verdict=judge(greater.p_value, less.p_value),
-        interval=(interval.low, interval.high),
-        p_value=greater.p_value,
-        test=f"{greater.test}, paired by seed, one-sided; means {ours.mean():.3f} and {theirs.mean():.3f}; 95 % "
-        "bootstrap interval",
-    )
-
-
-def _bounded(
-    sentence: str, figure: str, values: Sequence[float] | np.ndarray, below: float, quantity: str, scale: float = 1.0
-) -> Claim:
-    """The claim that the mean lies below a bound, decided by its interval."""
-    interval = statistics.stratified_bootstrap(scale * np.asarray(values), np.mean)
-    bound = scale * below
-    verdict: Verdict = "holds" if interval.high < bound else "fails" if interval.low > bound else "undecided"
-    return Claim(
-        sentence=sentence,
-        paper=f"{PAPER}, {figure}" if figure else "",
-        stated="",
-        measured=interval.estimate,
-        quantity=quantity,
-        seeds=len(values),
-        verdict=verdict,
-        interval=(interval.low, interval.high),
-        test="mean with 95 % bootstrap interval over seeds",
-    )
+    return larger(sentence, f"{PAPER}, {figure}" if figure else "", ours, theirs, quantity)
 
 
 def _rises_and_falls(results: Results) -> Claim:
@@ -170,7 +135,7 @@ def _longer(results: Results, name: str, worse: bool) -> Claim | None:
         sentence = f"{METHODS[name]} loses gold when it trains {settings.longer} times longer."
         return _compare(sentence, "Figure 5.1", once, long, "mean loss of gold")
     sentence = f"{METHODS[name]} does not lose gold ({CLOSE_GOLD}) when it trains {settings.longer} times longer."
-    return _bounded(sentence, "Figure 5.1", once - long, CLOSE_GOLD, "mean loss of gold")
+    return below(sentence, f"{PAPER}, Figure 5.1", once - long, CLOSE_GOLD, "mean loss of gold")
 
 
 def _side(results: Results, name: str, sign: int) -> Claim | None:
@@ -182,13 +147,13 @@ def _side(results: Results, name: str, sign: int) -> Claim | None:
     errors = np.stack([ending(table, f"threshold_error_{k}", last) for k in (1, 2)])
     worst = (-sign * errors).max(0)
     where = "above" if sign > 0 else "below"
-    return _bounded(
+    return below(
         f"{METHODS[name]} keeps both rewards {where} their thresholds.",
-        "Figure 5.2",
+        f"{PAPER}, Figure 5.2",
         worst,
         CLOSE_THRESHOLD,
         f"% of the threshold on the wrong side, worse model (allowed: {100 * CLOSE_THRESHOLD:g})",
-        100.0,
+        scale=100.0,
     )
 
 
@@ -196,13 +161,13 @@ def _on(results: Results, name: str) -> Claim | None:
     table = of_method(results, name)
     if not len(table):
         return None
-    return _bounded(
+    return below(
         f"{METHODS[name]} keeps rewards on their thresholds.",
-        "Figure 5.2",
+        f"{PAPER}, Figure 5.2",
         ending(table, "threshold_error", results.settings.learner.iterations),
         CLOSE_THRESHOLD,
         f"% mean threshold error in the last {LAST_SHARE:.0%} of training (allowed: {100 * CLOSE_THRESHOLD:g})",
-        100.0,
+        scale=100.0,
     )
 
 
@@ -223,45 +188,55 @@ def _placed(results: Results) -> list[Claim]:
 
 
 def search_costs(results: Results) -> Table:
-    """Returns, per seed, the grid's best gold and cost, and what NM-PPO spent until it had as much."""
+    """Returns, per seed, the grid's best gold and cost, and what NM-PPO spent until it had as much.
+
+    `share` is that cost over the grid's; a search that never gets there counts as 1, as if the grid had to be run.
+    """
     rows = []
     for seed in results["search"].unique("seed"):
         own = results["search"].where(seed=seed)
         grid, inside, exact = (own.where(strategy=one) for one in ("grid", "nm_ppo", "exact"))
         if not len(grid) or not len(inside):
             continue
-        ends = [grid.where(run=number)["gold"][-1] for number in grid.unique("run")]
-        best, cost = max(ends), float(grid["spent"].max())
-        reached = inside["spent"][inside["gold"] >= best - CLOSE_GOLD]
-        spent = float(reached[0]) if len(reached) else np.inf
+        best = max(grid.where(run=number)["gold"][-1] for number in grid.unique("run"))
+        cost = float(grid["spent"].max())
+        reached = inside["spent"][inside["gold"] >= best]
+        share = min(float(reached[0]) / cost, 1.0) if len(reached) else 1.0
         rows.append(
-            {"seed": seed, "grid_gold": best, "grid_cost": cost, "share": spent / cost, "gold": inside["gold"][-1]}
+            {"seed": seed, "grid_gold": best, "grid_cost": cost, "share": share, "gold": inside["gold"][-1]}
             | {"exact_gold": exact["gold"][0], "reached": len(reached) > 0}
         )
     return Table.from_rows(rows)
 
 
-def _search(results: Results) -> Claim | None:
-    """Figure 5.4: median, because a search that never gets there has no finite cost."""
+def _search(results: Results) -> list[Claim]:
+    """Figure 5.4: what the search costs, and what it ends with."""
     if "search" not in results.tables:
-        return None
+        return []
     costs = search_costs(results)
-    within, low, high = statistics.share_interval(costs["share"] <= STEPS_SHARE)
-    median = float(np.median(costs["share"]))
-    return Claim(
-        sentence=f"NM-PPO reaches the gold of the best fixed-threshold run (within {CLOSE_GOLD}) at a fifth of the "
-        "cost of the grid of runs.",
-        paper=f"{PAPER}, Figure 5.4",
+    figure = f"{PAPER}, Figure 5.4"
+    cost = below(
+        f"NM-PPO reaches the gold of the best fixed-threshold run at {STEPS_SHARE:.0%} of the cost of a grid of runs.",
+        figure,
+        costs["share"],
+        STEPS_SHARE,
+        "% of the grid's sequences, training and evaluation (100 where it never gets there), median",
+        scale=100.0,
         stated="about a fifth",
-        measured=100 * within,
-        quantity="% of the seeds",
-        seeds=len(costs),
-        verdict="holds" if low > 0.5 else "fails" if high < 0.5 else "undecided",
-        interval=(100 * low, 100 * high),
-        test=f"95 % Wilson interval against one half; median share of the grid's sequences {median:.3f}; gold at the "
-        f"end {costs['gold'].mean():.2f}, best of the grid {costs['grid_gold'].mean():.2f}, search with the exact "
-        f"optimum {costs['exact_gold'].mean():.2f}",
+        statistic=np.median,
+        note=f"reached in {int(np.sum(costs['reached']))} of {len(costs)} seeds, within {STEPS_SHARE:.0%} in "
+        f"{int(np.sum(costs['share'] <= STEPS_SHARE))}",
     )
+    end = below(
+        f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
+        figure,
+        costs["grid_gold"] - costs["gold"],
+        CLOSE_GOLD,
+        "gold of the grid's best run minus that of NM-PPO at its end, mean",
+        note=f"means: {costs['gold'].mean():.2f} at the end, best of the grid {costs['grid_gold'].mean():.2f}, search "
+        f"with the exact optimum {costs['exact_gold'].mean():.2f}",
+    )
+    return [cost, end]
 
 
 def _oscillates(results: Results, form: str) -> Claim | None:

@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from prefront import plots, statistics
-from prefront.claims import Claim, judge
+from prefront import plots
+from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
+from prefront.experiments.token_world_claims import larger
 from prefront.experiments.token_world_plots import mean_and_band, plot_band
 from prefront.experiments.token_worlds import LearnerSettings, WorldSettings, learned_curve, made_world
 from prefront.registration import nearest_names
@@ -198,26 +197,11 @@ def _more_gold(found: dict[str, Table], ours: str, theirs: str, times: int, pape
 
 
 def _paired(
-    found: dict[str, Table], larger: str, smaller: str, column: str, sentence: str, paper: str, quantity: str
+    found: dict[str, Table], more: str, less: str, column: str, sentence: str, paper: str, quantity: str
 ) -> Claim | None:
-    if larger not in found or smaller not in found:
+    if more not in found or less not in found:
         return None
-    first, second = found[larger][column], found[smaller][column]
-    greater, less = (statistics.wilcoxon_test(first, second, way) for way in ("greater", "less"))
-    interval = statistics.stratified_bootstrap(first - second, np.mean)
-    return Claim(
-        sentence=sentence,
-        paper=paper,
-        stated="",
-        measured=interval.estimate,
-        quantity=quantity,
-        seeds=len(first),
-        verdict=judge(greater.p_value, less.p_value),
-        interval=(interval.low, interval.high),
-        p_value=greater.p_value,
-        test=f"{greater.test}, paired by seed, one-sided; means {first.mean():.3f} and {second.mean():.3f}; 95 % "
-        "bootstrap interval",
-    )
+    return larger(sentence, paper, found[more][column], found[less][column], quantity)
 
 
 def summary(results: Results) -> Table:

@@ -116,7 +116,7 @@ def test_misplaced_thresholds_and_oscillation():
     assert claim(ledger, "oscillate").verdict == "holds"
 
 
-def searched(spent):
+def searched(spent, gold_at_end=0.9):
     rows = []
     for seed in range(SEEDS):
         rows += [
@@ -132,7 +132,7 @@ def searched(spent):
         ]
         rows += [
             {"seed": seed, "part": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold}
-            for one, gold in ((0, 0.0), (spent, 0.75), (2 * spent, 0.9))
+            for one, gold in ((0, 0.0), (spent // 2, 0.75), (spent, 0.85), (2 * spent, gold_at_end))
         ]
         rows.append({"seed": seed, "part": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0})
     return rows
@@ -141,12 +141,21 @@ def searched(spent):
 def test_a_search_is_charged_all_that_it_spent():
     cheap = results(curve("xi_ppo", 1), search=searched(600))
     costs = search_costs(cheap)
-    assert np.allclose(costs["share"], 600 / 4000)  # 0.75 is within 0.1 of the best of the grid, 0.8.
-    assert claim(study.claims(cheap), "NM-PPO").verdict == "holds"
-    dear = results(curve("xi_ppo", 1), search=searched(1200))
-    assert claim(study.claims(dear), "NM-PPO").verdict == "fails"
-    best = best_so_far(Table.from_rows(searched(600)).where(strategy="nm_ppo"), np.array([0, 599, 600, 5000]))
-    assert np.allclose(best, [[0, 0, 0.75, 0.9]] * SEEDS)
+    assert np.allclose(costs["share"], 600 / 4000)  # 0.85 is the first gold not below the best of the grid, 0.8.
+    cost = claim(study.claims(cheap), "NM-PPO reaches")
+    assert (cost.verdict, cost.measured) == ("holds", pytest.approx(15))
+    assert claim(study.claims(cheap), "NM-PPO ends").verdict == "holds"
+    dear = results(curve("xi_ppo", 1), search=searched(1200, 0.6))
+    assert claim(study.claims(dear), "NM-PPO reaches").verdict == "fails"
+    assert claim(study.claims(dear), "NM-PPO ends").verdict == "fails"
+    best = best_so_far(Table.from_rows(searched(600)).where(strategy="nm_ppo"), np.array([0, 299, 300, 600, 5000]))
+    assert np.allclose(best, [[0, 0, 0.75, 0.85, 0.9]] * SEEDS)
+
+
+def test_a_search_that_never_gets_there_costs_the_whole_grid():
+    never = [row for row in searched(600) if row["strategy"] != "nm_ppo" or row["spent"] < 600]
+    costs = search_costs(results(curve("xi_ppo", 1), search=never))
+    assert not costs["reached"].any() and np.allclose(costs["share"], 1.0)
 
 
 def test_thresholds_and_optimum_agree(tmp_path):

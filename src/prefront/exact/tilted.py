@@ -265,16 +265,22 @@ def reward_moments(reference: MarkovReference, scores: jax.Array, length: int) -
         length: Number of tokens.
 
     Returns:
-        Two scalars: first and second cumulant of the score's cumulant generating function at 0.
+        Two scalars.
     """
+    probability, vocabulary = jnp.exp(reference.log_transitions), scores.shape[1]
 
-    def cumulants(scale: jax.Array) -> jax.Array:
-        message = backward_messages(reference.log_transitions + scale * scores, length)[0]
-        return logsumexp(message, b=reference.initial)
+    def spread(weights: jax.Array, means: jax.Array, variances: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of a mixture along the last axis."""
+        mean = jnp.sum(weights * means, axis=-1)
+        return mean, jnp.sum(weights * (variances + (means - mean[..., None]) ** 2), axis=-1)
 
-    first = jax.grad(cumulants)
-    zero = jnp.zeros((), scores.dtype)
-    mean, variance = jax.jvp(first, (zero,), (jnp.ones_like(zero),))
+    def one_step_back(moments: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
+        mean, variance = (one[None, :vocabulary] for one in moments)
+        return spread(probability, scores + mean, variance), None
+
+    zeros = jnp.zeros(vocabulary + 1, scores.dtype)
+    every, _ = jax.lax.scan(one_step_back, (zeros, zeros), None, length=length)
+    mean, variance = spread(reference.initial, *every)
     return mean, jnp.sqrt(variance)
 
 

@@ -1,0 +1,91 @@
+"""Forms of claims that the studies of token worlds share: larger by seed, and a mean below a bound."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from prefront import statistics
+from prefront.claims import Claim, Verdict, judge
+
+
+def larger(
+    sentence: str,
+    paper: str,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    quantity: str,
+    *,
+    stated: str = "",
+    what: str = "means",
+) -> Claim:
+    """Returns the claim that ours are larger, by Wilcoxon's test on pairs of equal seed.
+
+    Args:
+        sentence: What is claimed.
+        paper: Where; "" where no paper does.
+        ours: Shape (seeds,).
+        theirs: Shape (seeds,).
+        quantity: What their mean difference is, with its unit.
+        stated: The figure that the paper states.
+        what: What the two means in the note are of.
+    """
+    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
+    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
+    return Claim(
+        sentence=sentence,
+        paper=paper,
+        stated=stated,
+        measured=interval.estimate,
+        quantity=quantity,
+        seeds=len(ours),
+        verdict=judge(greater.p_value, less.p_value),
+        interval=(interval.low, interval.high),
+        p_value=greater.p_value,
+        test=f"{greater.test}, paired by seed, one-sided; {what} {ours.mean():.3f} and {theirs.mean():.3f}; 95 % "
+        "bootstrap interval",
+    )
+
+
+def below(
+    sentence: str,
+    paper: str,
+    values: ArrayLike,
+    bound: float,
+    quantity: str,
+    *,
+    scale: float = 1.0,
+    stated: str = "",
+    statistic: statistics.Statistic = np.mean,
+    note: str = "",
+) -> Claim:
+    """Returns the claim that a mean over seeds, or another statistic, lies below a bound, decided by its interval.
+
+    Args:
+        sentence: What is claimed.
+        paper: Where; "" where no paper does.
+        values: Shape (seeds,).
+        bound: The bound, in the unit of the values.
+        quantity: What is measured, with its unit.
+        scale: What values and bound are multiplied by, such as 100 for per cent.
+        stated: The figure that the paper states.
+        statistic: A function of values with an `axis` argument.
+        note: What is added to the description of the test.
+    """
+    scaled = scale * np.asarray(values, np.float64)
+    interval = statistics.stratified_bootstrap(scaled, statistic)
+    verdict: Verdict = (
+        "holds" if interval.high < scale * bound else "fails" if interval.low > scale * bound else "undecided"
+    )
+    name = "mean" if statistic is np.mean else getattr(statistic, "__name__", "statistic")
+    return Claim(
+        sentence=sentence,
+        paper=paper,
+        stated=stated,
+        measured=interval.estimate,
+        quantity=quantity,
+        seeds=len(scaled),
+        verdict=verdict,
+        interval=(interval.low, interval.high),
+        test=f"{name} with 95 % bootstrap interval over seeds{f'; {note}' if note else ''}",
+    )
