@@ -1,4 +1,4 @@
-"""A tour in under three minutes: Pareto fronts and an overoptimization curve, found and checked against exact ones.
+"""A tour in under three minutes: Pareto fronts, an overoptimization curve and learned rewards, against exact answers.
 
 Each part of the tour is a study of its own, in small: its claims, tables and figures are those of that experiment.
 """
@@ -12,12 +12,16 @@ from types import ModuleType
 
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
-from prefront.experiments import overoptimization, pareto_discovery
+from prefront.experiments import overoptimization, pareto_discovery, quickstart_preferences
 from prefront.experiments.token_worlds import LearnerSettings
 from prefront.tables import Table
 
 # The studies of the tour, by the name of their settings.
-STUDIES: dict[str, ModuleType] = {"fronts": pareto_discovery, "curve": overoptimization}
+STUDIES: dict[str, ModuleType] = {
+    "fronts": pareto_discovery,
+    "curve": overoptimization,
+    "choices": quickstart_preferences,
+}
 
 _CURVE = overoptimization.Settings(
     correlations=(0.0,),
@@ -27,6 +31,7 @@ _CURVE = overoptimization.Settings(
     models=(),
     points=25,
     largest_n=1024,
+    reports=False,
 )
 
 
@@ -37,18 +42,21 @@ class Settings:
     Attributes:
         fronts: Discovery of Pareto fronts by C-MORL.
         curve: Gold against proxy and KL, exactly and by a learner.
+        choices: Rewards learned from people who choose by regret.
     """
 
     fronts: pareto_discovery.Settings = dataclasses.field(
         default_factory=lambda: pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"))
     )
     curve: overoptimization.Settings = dataclasses.field(default_factory=lambda: _CURVE)
+    choices: quickstart_preferences.Settings = dataclasses.field(default_factory=quickstart_preferences.Settings)
 
 
 _SHORT = dataclasses.replace(_CURVE, learner=LearnerSettings(iterations=40, sequences=64), points=9, samples=256)
+_FEW = quickstart_preferences.Settings(preferences=(30,), draws=4, fresh=50)
 _TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
 
-PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT), "paper": Settings()}
+PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()}
 SEEDS = {"tour": 3, "smoke": 2, "paper": 10}
 
 

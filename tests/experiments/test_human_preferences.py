@@ -1,16 +1,22 @@
 """The study of human preferences: what it says without data, and that simulated ones go all the way through."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prefront.cli import main
+from prefront.envs.delivery import PUBLISHED_WEIGHTS
 from prefront.experiment import Job, Results
 from prefront.experiments import human_preferences as study
+from prefront.experiments import human_preferences_models as models
+from prefront.experiments import human_preferences_report as report
+from prefront.preferences.reward_models import PartialReturn
 from prefront.tables import Table
 
 SMOKE = study.PRESETS["smoke"]
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "human-delivery"
 
 
 def test_without_data_it_says_where_they_come_from(tmp_path, capsys):
@@ -40,9 +46,12 @@ def test_simulated_people_pass_through_the_published_format(rows, tmp_path):
     found = results(rows)
     held = found["folds"].where(reward="given", model="regret")["held_out"]
     assert held.sum() == SMOKE.simulated_preferences
-    means = {name: study._weighted(found, "given", name, "cross_entropy") for name in study.GIVEN}
+    means = {name: report._weighted(found, "given", name, "cross_entropy") for name in models.GIVEN}
     # The teacher chooses by regret, so that model must do better than chance and than partial return.
     assert means["regret"] < min(means["partial_return"], np.log(2))
+    assert (
+        set(found["folds"].where(reward="learned")["model"]) == set(found["learning"]["model"]) == set(models.LEARNED)
+    )
     assert (found["learning"]["scaled_return"] <= 1 + 1e-9).all()
     ledger = study.claims(found)
     assert all("no people" in claim.conditions and "human" not in claim.conditions for claim in ledger)
@@ -73,12 +82,60 @@ def test_reference_figures_are_claims_about_people(rows):
 def test_a_scale_given_the_truth_is_recovered_from_many_answers():
     many = dataclasses.replace(SMOKE, simulated_preferences=3000)
     mdp = study._task()
-    dataset = study._dataset(many, 0, mdp)
-    found = study._statistics(mdp, many.gamma, dataset) @ np.array([1.0, -1.0, 1.0])
-    from prefront.preferences.logistic import fit_logistic
+    answers = study._dataset(many, 0, mdp)
+    (model,) = models.fit_given("regret", mdp, PUBLISHED_WEIGHTS, many.gamma, [answers])
+    assert model.coefficients == pytest.approx([0.3, 0.3, -0.3], abs=0.03)
 
-    scale = fit_logistic(found[:, None], np.asarray(dataset.labels)).weights
-    assert scale == pytest.approx(0.3, abs=0.03)
+
+@pytest.fixture(scope="module")
+def task():
+    return study._learners(SMOKE, 0)
+
+
+def test_learning_rates_are_chosen_by_the_preferences_at_hand(task):
+    """A rate that does not move predicts by chance, so one that learns must win, in whatever order they come."""
+    dataset = study._dataset(SMOKE, 0, study._task())
+    for rates in ((1e-12, 0.05), (0.05, 1e-12)):
+        given = task._replace(learning_rates=rates)
+        (fitted,) = models.fit_learned("regret_exact", given, [dataset], np.random.default_rng(0))
+        assert fitted.learning_rate == 0.05
+        (few,) = models.fit_learned("regret_exact", given, [dataset[:3]], np.random.default_rng(0))
+        assert np.abs(few.learned()).max() > 0.01
+
+
+def test_policies_follow_from_what_is_learned(task):
+    """A reward is optimised, and a table of advantages is followed greedily."""
+    from prefront.exact.mdp import expected_rewards, optimal_policy, solve
+    from prefront.preferences.advantage_models import OptimalAdvantage
+
+    rewards = expected_rewards(task.mdp, PUBLISHED_WEIGHTS)
+    best = optimal_policy(solve(task.mdp, rewards, task.gamma).action_values)
+    true = PartialReturn(weights=PUBLISHED_WEIGHTS)
+    assert np.array_equal(models.policies(task, [true, true]), [best, best])
+    table = np.random.default_rng(0).normal(size=best.shape)
+    assert (models.policies(task, [OptimalAdvantage(task.mdp, table=table)])[0].argmax(1) == table.argmax(1)).all()
+
+
+def test_numbers_larger_than_the_data_are_left_out(rows, tmp_path):
+    more = dataclasses.replace(SMOKE, preferences=(30, 121))
+    assert study.run(more, 0, Job("learning.121"))["learning"] == []
+    found = results(rows, more)
+    assert "% near-optimal from 121" not in study.summary(found).columns
+    only = Results(more, {"folds": found["folds"]})
+    assert not any("From " in claim.sentence for claim in study.claims(only))
+    assert study.plot(only, tmp_path)
+    with pytest.raises(ValueError, match="120 preferences cannot be cut into 121 folds"):
+        study.run(dataclasses.replace(SMOKE, folds=121), 0, Job("folds.given"))
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published data are not part of the project")
+def test_reference_figures_are_met_on_the_published_data():
+    real = dataclasses.replace(study.PRESETS["paper"], data=str(PUBLISHED), random_rewards=8)
+    found = results({"folds.given": study.run(real, 100, Job("folds.given"))}, real)
+    for name, stated in report.REFERENCE[real.condition].items():
+        assert report._weighted(found, "given", name, "cross_entropy") == pytest.approx(stated, abs=report.TOLERANCE)
+    accuracies = {name: report._weighted(found, "given", name, "accuracy") for name in models.GIVEN}
+    assert accuracies["regret"] > 0.7 > 0.62 > accuracies["partial_return"]
 
 
 def test_bad_settings_are_named():
@@ -86,3 +143,5 @@ def test_bad_settings_are_named():
         study.Settings(folds=1)
     with pytest.raises(ValueError, match=r"\(3, 3\)"):
         study.Settings(preferences=(3, 3))
+    with pytest.raises(ValueError, match=r"learning_rates must be positive, got \(0.1, 0.0\)"):
+        study.Settings(learning_rates=(0.1, 0.0))

@@ -46,6 +46,16 @@ def test_files_become_preferences(files):
     assert shown[0].ended.any()
 
 
+def test_a_name_in_full_is_found_beside_longer_ones(files):
+    folder, parts, _ = files
+    for part, array in parts.items():
+        np.save(folder / f"Control-2_{part}.npy", array[:3])
+    assert len(load_human_delivery(folder, "Control", TABLE, PUBLISHED_WEIGHTS)) == 40
+    assert len(load_human_delivery(folder, "Control-2", TABLE, PUBLISHED_WEIGHTS)) == 3
+    with pytest.raises(DamagedFileError, match=r"2 files Con\*_X.npy .*\['Control', 'Control-2'\]"):
+        load_human_delivery(folder, "Con", TABLE, PUBLISHED_WEIGHTS)
+
+
 @pytest.mark.parametrize(
     ("part", "place", "value", "message"),
     [

@@ -29,7 +29,7 @@ def load_human_delivery(
 
     Args:
         folder: Where the three files lie.
-        condition: What their names begin with, such as "Privileged-Control".
+        condition: Their name, or what it begins with, such as "Privileged-Control".
         mdp: `Delivery().table()` of `prefront.envs.delivery`, whose state number is row * columns + column.
         weights: `PUBLISHED_WEIGHTS` of `prefront.envs.delivery`.
         columns: Columns of the map.
@@ -67,6 +67,8 @@ def load_human_delivery(
 
 def _find(folder: Path, condition: str, part: str) -> Path:
     found = sorted(path for path in folder.glob(f"*_{part}.npy") if path.name.startswith(condition))
+    # One condition's name may begin another's.
+    found = [path for path in found if path.name == f"{condition}_{part}.npy"] or found
     if len(found) != 1:
         known = sorted({path.name.removesuffix("_X.npy") for path in folder.glob("*_X.npy")})
         raise DamagedFileError(

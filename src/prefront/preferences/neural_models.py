@@ -12,7 +12,9 @@ import numpy as np
 import optax
 from scipy.special import expit
 
+from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
+from prefront.preferences.linear_forms import check_state_numbers
 from prefront.preferences.logistic import choice_losses
 from prefront.preferences.reward_models import NotFittedError, RewardModel
 from prefront.preferences.segments import Segments
@@ -38,7 +40,8 @@ class NeuralReward(RewardModel):
 
     An ensemble (Christiano et al., 2017, section 2.2): every member starts from its own weights and is fitted to its
     own bootstrap of the answers; scores are means over members, and `member_probabilities` is what query selection
-    takes. Sums run over the transitions of a segment without averaging, so segments may differ in length.
+    takes. Sums run over the transitions of a segment without averaging, so segments may differ in length. Transitions
+    inside terminal states score 0: nobody can collect reward there.
 
     Attributes:
         actions: Number of discrete actions, which are one-hot inputs; 0 for continuous ones, which are used as numbers.
@@ -48,6 +51,8 @@ class NeuralReward(RewardModel):
         learning_rate: Its peak step size, which decays to 0 along a cosine.
         weight_decay: Its decoupled weight decay.
         seed: Seed of initial weights and bootstraps.
+        observations: What is seen in each state of a table, shape (S, ...), where segments hold state numbers; None
+            where they hold observations.
         network: What was learned; None before `fit`.
     """
 
@@ -59,14 +64,15 @@ class NeuralReward(RewardModel):
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     seed: int = 0
+    observations: Any = None
     network: Network | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("members", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.actions < 0:
-            raise ValueError(f"actions must not be negative, got {self.actions}.")
+        if self.actions < (self.observations is not None):
+            raise ValueError(f"actions must not be negative, and on a table at least 1, got {self.actions}.")
 
     def learned(self) -> Network:
         """Returns the network.
@@ -104,6 +110,21 @@ class NeuralReward(RewardModel):
         inputs = (jnp.concatenate([part.astype(jnp.float32) for part in parts]) - network.mean) / network.scale
         return jax.vmap(_apply, (0, None))(network.layers, inputs).mean()
 
+    def reward_table(self, mdp: TabularMDP) -> np.ndarray:
+        """Returns the reward of every state and action, shape (S, A); `observations` must tell what is seen where.
+
+        Raises:
+            ValueError: States or actions of the table are more or fewer than the model's.
+        """
+        if self.observations is None:
+            return super().reward_table(mdp)
+        size = len(self.observations), self.actions
+        if np.shape(mdp.successors)[:2] != size:
+            raise ValueError(f"The model sees {size} states and actions, the MDP has {np.shape(mdp.successors)[:2]}.")
+        seen, actions = jnp.asarray(self.observations), jnp.arange(self.actions)
+        rewards = jax.vmap(lambda one: jax.vmap(lambda action: self.reward(one, action))(actions))(seen)
+        return np.asarray(rewards, np.float64)
+
     def member_scores(self, segments: Segments) -> np.ndarray:
         """Returns each member's sums of rewards, shape (members, n)."""
         network = self.learned()
@@ -124,8 +145,13 @@ class NeuralReward(RewardModel):
 
     def _inputs(self, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
         """Returns inputs of all transitions, shape (n, T, inputs), zero in padding, and which exist, shape (n, T)."""
-        mask = np.asarray(segments.mask)
         observations = np.asarray(segments.states)[:, :-1]
+        stays = (observations == segments.end[:, None]).reshape(*segments.mask.shape, -1).all(-1)
+        mask = np.asarray(segments.mask & ~(np.asarray(segments.ended)[:, None] & stays))
+        if self.observations is not None:
+            seen = np.asarray(self.observations)
+            check_state_numbers(segments, len(seen), self.actions)
+            observations = seen[np.where(mask, observations, 0)]
         observations = observations.reshape(*mask.shape, -1).astype(np.float64)
         actions = np.asarray(segments.actions)
         if self.actions:

@@ -1,0 +1,188 @@
+"""What the study of human preferences says: claims, table and figure, from its stored tables alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefront import plots, statistics
+from prefront.claims import Claim, judge
+from prefront.experiment import Results
+from prefront.experiments.human_preferences_models import GIVEN, LEARNED, REGRETS
+from prefront.tables import Table
+
+PAPER = "Knox et al. (2024), section 6.3"
+SIMULATED = "simulated"
+NEAR_OPTIMAL = 0.9
+# Scaled returns closer than this are equal: policies are evaluated to rounding only.
+SAME = 6
+# 10-fold cross-entropy by one scale, measured by an independent implementation.
+REFERENCE = {"Privileged-Control": {"partial_return": 0.620, "regret": 0.573}}
+TOLERANCE = 0.005
+
+
+def claims(results: Results) -> list[Claim]:
+    """Decides which model predicts better, whether reference figures are met, and who learns from less."""
+    settings = results.settings
+    given, learned = "with the true reward given", "with a learned reward"
+    ledger = [
+        _predicts(results, ("given", "regret"), "partial_return", f"Regret predicts preferences better than partial "
+                  f"return, {given} and one scale.", PAPER),
+        _predicts(results, ("given", "expanded_regret"), "regret", f"Three scales predict preferences better than the "
+                  f"one of regret, {given}.", PAPER),
+    ]  # fmt: skip
+    for name in REGRETS:
+        sentence = f"Regret predicts preferences better than partial return, {learned} ({_values(name)})."
+        ledger.append(_predicts(results, ("learned", name), "partial_return", sentence, PAPER))
+    sentence = "Successor features of a coverage set predict preferences better than those of random rewards."
+    ledger.append(_predicts(results, ("learned", "regret_coverage"), "regret", sentence, ""))
+    reference = REFERENCE.get(settings.condition, {}) if settings.data != SIMULATED else {}
+    ledger += [_as_measured(results, name, stated) for name, stated in reference.items()]
+    return ledger + [_learns(results, name, size) for name in REGRETS for size in _sizes(results)]
+
+
+def _values(name: str) -> str:
+    return LEARNED[name].removeprefix("regret, ")
+
+
+def _predicts(results: Results, model: tuple[str, str], other: str, sentence: str, paper: str) -> Claim:
+    """Decides whether one model has lower held-out cross-entropy than another of its kind."""
+    reward, name = model
+    better, worse = (_column(results, reward, one, "cross_entropy") for one in (name, other))
+    interval = statistics.stratified_bootstrap(worse - better, np.mean)
+    tests = _one_sided(worse, better)
+    return Claim(
+        sentence=sentence,
+        paper=paper,
+        stated="lower cross-entropy" if paper else "",
+        measured=interval.estimate,
+        quantity="nats lower",
+        seeds=len(better),
+        verdict=judge(*tests),
+        interval=(interval.low, interval.high),
+        p_value=tests[0],
+        test="Wilcoxon signed-rank over folds, one-sided; 95 % bootstrap interval",
+        conditions=f"{_conditions(results)}; {results.settings.folds}-fold cross-validation",
+    )
+
+
+def _as_measured(results: Results, name: str, stated: float) -> Claim:
+    mean = _weighted(results, "given", name, "cross_entropy")
+    return Claim(
+        sentence=f"The cross-entropy of {GIVEN[name]} with one scale is {stated:.3f} within {TOLERANCE:g}.",
+        paper="an independent implementation on the same data",
+        stated=f"{stated:.3f}",
+        measured=mean,
+        quantity="nats",
+        seeds=results.settings.folds,
+        verdict="holds" if abs(mean - stated) <= TOLERANCE else "fails",
+        test="mean over all held-out preferences",
+        conditions=f"{_conditions(results)}; {results.settings.folds}-fold cross-validation",
+    )
+
+
+def _learns(results: Results, regret: str, size: int) -> Claim:
+    """Decides whether a regret learner has better policies than the partial return learner from so many preferences."""
+    reached = {name: np.round(_scaled(results, name, size), SAME) for name in (regret, "partial_return")}
+    near = {name: 100.0 * (values >= NEAR_OPTIMAL) for name, values in reached.items()}
+    interval = statistics.stratified_bootstrap(near[regret] - near["partial_return"], np.mean)
+    tests = _one_sided(reached[regret], reached["partial_return"])
+    shares = f"{near[regret].mean():.0f} and {near['partial_return'].mean():.0f} %"
+    return Claim(
+        sentence=f"From {size:,} preferences, the regret learner's policies ({_values(regret)}) are better than the "
+        "partial return learner's.",
+        paper=PAPER,
+        stated="better",
+        measured=interval.estimate,
+        quantity=f"points near-optimal ({shares})",
+        seeds=len(near[regret]),
+        verdict=judge(*tests),
+        interval=(interval.low, interval.high),
+        p_value=tests[0],
+        test="Wilcoxon signed-rank of scaled returns, paired by draw, one-sided; 95 % bootstrap interval",
+        conditions=f"{_conditions(results)}; draws without replacement from the same preferences",
+    )
+
+
+def _conditions(results: Results) -> str:
+    settings = results.settings
+    rows = results["folds"].where(model="regret", reward="given")
+    count = int(rows.where(seed=rows["seed"][0])["held_out"].sum())
+    source = f"{count:,} human preferences, condition {settings.condition}"
+    if settings.data == SIMULATED:
+        source = f"{count:,} preferences of a simulated teacher by regret (no people)"
+    return f"{source}; delivery task, discount {settings.gamma:g}"
+
+
+def _sizes(results: Results) -> list[int]:
+    """Returns the numbers of preferences from which models have learned."""
+    return sorted({int(size) for size in results["learning"]["preferences"]}) if "learning" in results.tables else []
+
+
+def _one_sided(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Returns the p-values of signed-rank tests that the first is greater, and that it is less."""
+    greater, less = (statistics.wilcoxon_test(first, second, side) for side in ("greater", "less"))
+    return greater.p_value, less.p_value
+
+
+def _column(results: Results, reward: str, model: str, column: str) -> np.ndarray:
+    rows = results["folds"].where(reward=reward, model=model)
+    return rows[column][np.lexsort((rows["fold"], rows["seed"]))]
+
+
+def _weighted(results: Results, reward: str, model: str, column: str) -> float:
+    """Returns the mean over folds, weighted by their sizes."""
+    weights = _column(results, reward, model, "held_out")
+    return float(np.average(_column(results, reward, model, column), weights=weights))
+
+
+def _scaled(results: Results, model: str, size: int) -> np.ndarray:
+    rows = results["learning"].where(model=model, preferences=size)
+    return rows["scaled_return"][np.lexsort((rows["draw"], rows["seed"]))]
+
+
+def summary(results: Results) -> Table:
+    """Returns cross-entropy and strict accuracy of each model, and of those that learn how often they do well."""
+    rows = []
+    for reward, models in (("given", GIVEN), ("learned", LEARNED)):
+        for name, label in models.items():
+            row: dict[str, Any] = {
+                "model": label,
+                "reward": reward,
+                "cross-entropy": _weighted(results, reward, name, "cross_entropy"),
+                "strict accuracy": _weighted(results, reward, name, "accuracy"),
+            }
+            for size in _sizes(results):
+                near = _scaled(results, name, size) >= NEAR_OPTIMAL if reward == "learned" else np.array([])
+                row[f"% near-optimal from {size:,}"] = f"{100 * near.mean():.0f}" if len(near) else ""
+            rows.append(row)
+    return Table.from_rows(rows)
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws cross-entropies by model, and near-optimality by number of preferences."""
+    sizes = _sizes(results)
+    names = [f"{label} (given)" for label in GIVEN.values()] + list(LEARNED.values())
+    with plots.style():
+        figure, (left, right) = plots.new_figure(columns=2, height=2.9)
+        for number, (reward, models) in enumerate((("given", GIVEN), ("learned", LEARNED))):
+            estimates = [(np.nan, np.nan, np.nan)] * len(names)
+            for place, name in enumerate(models, start=number * len(GIVEN)):
+                interval = statistics.stratified_bootstrap(_column(results, reward, name, "cross_entropy"), np.mean)
+                estimates[place] = (interval.estimate, interval.low, interval.high)
+            plots.plot_intervals(left, names, estimates, number, 2, f"reward {reward}")
+        left.axvline(np.log(2), color=plots.EXACT, linewidth=0.8, linestyle=":")
+        left.set_xlabel("held-out cross-entropy, nats\n(mean, 95 % interval over folds; dotted: chance)")
+        for number, (name, label) in enumerate(LEARNED.items()):
+            shares = [statistics.share_interval(_scaled(results, name, size) >= NEAR_OPTIMAL) for size in sizes]
+            plots.plot_estimates(right, sizes, shares, number, label)
+        right.set_xscale("log")
+        right.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        right.minorticks_off()
+        right.set_ylim(0, 1.02)
+        right.set_xlabel("preferences")
+        right.set_ylabel("share of draws near-optimal")
+        figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
+        return plots.save(figure, folder, "human_preferences")
