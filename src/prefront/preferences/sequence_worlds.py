@@ -21,6 +21,7 @@ from prefront.preferences.sequence_models import (
 from prefront.preferences.sequence_teachers import (
     SequenceComparisons,
     SequenceGold,
+    TeacherNetworks,
     choice_probability,
     compare,
     draw_networks,
@@ -207,25 +208,47 @@ def make_world(
         settings, correlation=0.0, label_noise=0.0, rationality=1.0, unseen_weight=0.0, per_token=False
     )
     key = jax.random.key(key) if isinstance(key, int) else key
-    return _make_world(shapes, key, jnp.asarray(matrix, jnp.float32), **{n: jnp.float32(v) for n, v in numbers.items()})
+    # Options of the compiler are refused inside somebody else's program.
+    draw = _draw if isinstance(key, jax.core.Tracer) else _draw_at_once
+    matrix = jnp.asarray(matrix, jnp.float32)
+    return _learn(shapes, draw(shapes, key), matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
+
+
+class _Drawn(NamedTuple):
+    """What a world is made from, and the keys of what is learned."""
+
+    reference: MarkovReference
+    networks: TeacherNetworks
+    pairs: tuple[jax.Array, jax.Array]
+    keys: jax.Array
+
+
+def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
+    for_reference, for_networks, for_samples, for_pairs, for_choices, for_fit = jax.random.split(key, 6)
+    reference = draw_reference(for_reference, settings.vocabulary, settings.prompts)
+    networks = draw_networks(for_networks, settings.components, settings.vocabulary)
+    pairs = sample_pairs(for_pairs, reference, settings, settings.pairs)
+    return _Drawn(reference, networks, pairs, jnp.stack([for_samples, for_choices, for_fit]))
+
+
+_draw = jax.jit(_draw_world, static_argnames="settings")
+# It runs for milliseconds however it is compiled, and a sampler of Dirichlet variables takes seconds to compile well.
+_draw_at_once = jax.jit(_draw_world, static_argnames="settings", compiler_options={"xla_backend_optimization_level": 0})
 
 
 @partial(jax.jit, static_argnames="settings")
-def _make_world(
+def _learn(
     settings: TokenWorldSettings,
-    key: jax.Array,
+    drawn: _Drawn,
     matrix: jax.Array,
     label_noise: jax.Array,
     rationality: jax.Array,
     unseen_weight: jax.Array,
 ) -> World:
-    for_reference, for_networks, for_samples, for_pairs, for_choices, for_fit = jax.random.split(key, 6)
-    reference = draw_reference(for_reference, settings.vocabulary, settings.prompts)
+    reference, networks, pairs, (for_samples, for_choices, for_fit) = drawn
     policy = reference_policy(reference, settings.length)
     calibration = sample(for_samples, reference.initial, policy, settings.calibration_samples)
-    networks = draw_networks(for_networks, settings.components, settings.vocabulary)
     gold = standardise_gold(networks, matrix, unseen_weight, calibration)
-    pairs = sample_pairs(for_pairs, reference, settings, settings.pairs)
     comparisons = compare(for_choices, gold, *pairs, rationality, label_noise)
     model = settings.reward_model
     parameters = jax.lax.map(
