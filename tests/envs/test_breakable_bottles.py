@@ -7,6 +7,8 @@ import pytest
 import prefront
 from prefront.envs.breakable_bottles import LEFT, PICK_UP, RIGHT
 from prefront.exact.momdp import pareto_front, tabulate
+from prefront.indicators import hypervolume, non_dominated
+from prefront.weights import simplex_lattice
 
 VARIANTS = [
     {},
@@ -83,3 +85,13 @@ def test_bad_arguments_are_named():
     for wrong in ({"size": 2}, {"prob_drop": 1.5}, {"time_penalty": 1}, {"bottle_reward": 0}, {"counter_limit": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must .*got {next(iter(wrong.values()))}"):
             prefront.make("BreakableBottles-v0", **wrong)
+
+
+@pytest.mark.parametrize("gamma", [0.99, 0.95, 0.9])
+def test_no_policy_has_much_more_hypervolume_than_the_best_known_front(gamma):
+    environment = prefront.make("BreakableBottles-v0")
+    front = environment.pareto_front(gamma)
+    # Nothing lies beyond the hull of a coverage set; a fine lattice of mixtures fills it.
+    hull = simplex_lattice(len(front), 40) @ front
+    bound = hypervolume(hull[non_dominated(hull)], environment.reference_point)
+    assert environment.max_hypervolume(gamma) < bound < 1.012 * environment.max_hypervolume(gamma)
