@@ -109,7 +109,7 @@ def _fit_regret(
     chosen = np.argmin(losses, axis=0)
     found: dict[int, RewardModel] = {}
     for number in np.unique(chosen):
-        rows = np.flatnonzero(chosen == number)
+        rows = np.flatnonzero(chosen == number).tolist()
         model = _regret_model(name, task, task.learning_rates[number])
         found |= zip(rows, fit_many([model] * len(rows), [datasets[row] for row in rows]), strict=True)
     return [found[row] for row in range(len(datasets))]

@@ -1,5 +1,7 @@
 """Learned rewards as environments: they pay the right numbers, and who trains on them does well by the true ones."""
 
+import dataclasses
+
 import gymnasium as gym
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from prefront.preferences.learned_reward import (
     learned_reward,
     linear_reward,
     network_reward,
+    stack_rewards,
     table_reward,
 )
 from prefront.preferences.neural_models import NeuralReward
@@ -82,6 +85,35 @@ def test_tables_and_networks_pay_by_observation_and_action():
     model = NeuralReward(4, steps=10, hidden=(8,)).fit(shown)
     paid = step(learned_reward(Delivery(), network_reward(model)), state, jnp.asarray(1), jax.random.key(0)).reward
     assert paid == pytest.approx([float(model.reward(state, jnp.asarray(1)))], rel=1e-5)
+    persons = stack_rewards([network_reward(model), table_reward(rewards, number)])
+    both = step(learned_reward(Delivery(), persons, ("ann", "bob")), state, jnp.asarray(1), jax.random.key(0)).reward
+    assert both == pytest.approx([float(paid[0]), rewards[32, 1]], rel=1e-5)
+    with pytest.raises(ValueError, match="no rewards"):
+        stack_rewards([])
+
+    # With state numbers and what is seen there, the same network comes from the table's own segments.
+    numbered = NeuralReward(4, steps=10, hidden=(8,), observations=places).fit(dataset)
+    assert np.allclose(numbered.scores(first), model.scores(shown.first))
+    table = numbered.reward_table(mdp)
+    assert table.shape == (100, 4)
+    assert table[32, 1] == pytest.approx(float(paid[0]), rel=1e-5)
+    with pytest.raises(ValueError, match=r"\(99, 4\) states and actions, the MDP has \(100, 4\)"):
+        dataclasses.replace(numbered, observations=places[:99]).reward_table(mdp)
+    with pytest.raises(NotImplementedError):
+        model.reward_table(mdp)
+
+
+def test_networks_score_nothing_inside_terminal_states():
+    rng = np.random.default_rng(1)
+    mdp = Delivery().table()
+    first, second = (sample_segments(mdp, 300, 6, rng, absorbing=True) for _ in range(2))
+    dataset = Teacher("partial_return", Linear(WEIGHTS)).ask(first, second, rng)
+    places = np.stack(np.divmod(np.arange(100), 10), 1)
+    model = NeuralReward(4, steps=5, hidden=(8,), observations=places).fit(dataset)
+    table, live = model.reward_table(mdp), ~mdp.terminal[first.states[:, :-1]]
+    assert not live.all()
+    by_hand = (table[first.states[:, :-1], first.actions] * live).sum(1)
+    assert np.allclose(model.scores(first), by_hand, atol=1e-4)
 
 
 def test_the_exact_solvers_solve_what_was_learned():
@@ -169,3 +201,9 @@ def test_our_agent_serves_every_person_of_a_population():
         for person, true in enumerate(people):
             actions = np.asarray(front.select(np.eye(2)[person])(places.astype(np.int32)))
             assert exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, true), 0.999) >= 0.99
+    # The same front plays in the environment itself, whose rewards are the true features.
+    played = front.evaluate(env, episodes=400, gamma=0.999)
+    for person, true in enumerate(people):
+        best = int(np.argmax(front.returns[:, person]))
+        values = exact.solve(mdp, exact.expected_rewards(mdp, true), 0.999).values
+        assert played[best] @ true == pytest.approx(exact.mean_return(mdp, values), rel=0.1)

@@ -42,6 +42,18 @@ def network_reward(model: NeuralReward) -> RewardFunction:
     return lambda observation, action, vector: model.reward(observation, action)[None]
 
 
+def stack_rewards(functions: Sequence[RewardFunction]) -> RewardFunction:
+    """Returns all rewards of several functions as one vector, such as those of persons with a network each.
+
+    Raises:
+        ValueError: There are no functions.
+    """
+    parts = tuple(functions)
+    if not parts:
+        raise ValueError("There are no rewards to stack.")
+    return lambda observation, action, vector: jnp.concatenate([part(observation, action, vector) for part in parts])
+
+
 class LearnedReward(Environment):
     """An environment that pays a learned reward in place of its own, with one objective a reward function gives.
 
