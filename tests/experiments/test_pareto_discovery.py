@@ -16,13 +16,14 @@ from prefront.tables import Table
 SMALL = study.Settings(environments=("DeepSeaTreasure",), budget=0.001, test_episodes=1)
 
 
-def results(ours, theirs, name="DeepSeaTreasure", found=10, kind="exact", true=800.0):
+def results(ours, theirs, name="DeepSeaTreasure", found=10, kind="exact", true=800.0, violations=math.nan):
     """Tables of seeds with the given hypervolumes."""
     common = {"environment": name, "id": name, "gamma": 0.99, "reference_point": "0 -50", "policies": "deterministic"}
     common |= {"environment_steps": 1000, "evaluation_steps": 10, "front_kind": kind, "true_points": 10}
     rows = [
         {"seed": seed, "part": "", **common, "method": method, "hypervolume": volume, "share": volume / true}
-        | {"points_found": found if method == "C-MORL" else 5}
+        | {"points_found": found if method == "C-MORL" else 5, "finished_learners": 32}
+        | {"finished_violations": np.broadcast_to(violations, 9)[seed] if method == "C-MORL" else math.nan}
         for method, volumes in (("C-MORL", ours), ("linear", theirs))
         for seed, volume in enumerate(volumes)
     ]
@@ -68,6 +69,18 @@ def test_without_an_exact_front_nothing_is_called_whole():
     assert best.verdict == "holds"
     best, _ = study.claims(results([790, 811, 812], [1] * 3, kind="best known"))
     assert best.verdict == "fails"
+
+
+@pytest.mark.parametrize(
+    ("violations", "verdict"),
+    [(0.0, "holds"), (0.1, "holds"), (0.3, "fails"), ([0, 0.2, 0, 0.2, 0.1, 0, 0, 0, 0], "undecided")],
+)
+def test_finished_learners_that_violate_constraints_are_counted(violations, verdict):
+    *_, few = study.claims(results([1.0] * 5, [1.0] * 5, violations=violations))
+    assert "violation of a constraint by more than 2 %" in few.sentence
+    assert (few.verdict, few.seeds) == (verdict, 5)
+    assert few.measured == pytest.approx(np.broadcast_to(violations, 9)[:5].mean())
+    assert few.test.startswith("160 learners")
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ class HostTrainer:
         self.seed = np.uint32(seed % 2**32)
         self.training = HostEnvironments(id, number * network.config.copies, **kwargs)
         self.evaluation = HostEnvironments(id, number, **kwargs)
-        self._fresh = jit(lambda iteration: fresh_learners(network, self.seed, iteration, number))
+        self._fresh = jit(lambda seed, iteration: fresh_learners(network, seed, iteration, number))
         self._again = jit(lambda all_: jax.vmap(network.restarted)(all_["policy"], all_["critic"], all_["scale"]))
         self._noise = jit(self._draw_noise)
         self._encode = jit(self._encoded)
@@ -61,7 +61,7 @@ class HostTrainer:
 
     def fresh(self, iteration: int) -> Population:
         """Draws a population of new learners at the start of episodes."""
-        return self.begin_episodes(self._fresh(np.int32(iteration)))
+        return self.begin_episodes(self._fresh(self.seed, np.int32(iteration)))
 
     def resumed(self, population: Population, learners: dict[str, Any]) -> Population:
         """Returns a population that goes on from stored learners with fresh optimisers and new episodes."""
@@ -88,7 +88,7 @@ class HostTrainer:
 
     def _collect(self, population: Population) -> Trajectory:
         policies, gamma = population.learners.policy, self.network.gamma
-        noise = self._noise(population.iteration)
+        noise = self._noise(population.seed, population.iteration)
         steps: list[tuple[np.ndarray, ...]] = []
         for t in range(self.network.config.steps):
             encoded, raw, actions = self._act(policies, self._observation, noise[t])
@@ -127,9 +127,9 @@ class HostTrainer:
     def _episode_seed(self, population: Population) -> int:
         return int(np.random.SeedSequence((int(self.seed), int(population.iteration))).generate_state(1)[0] // 2)
 
-    def _draw_noise(self, iteration: jax.Array) -> jax.Array:
+    def _draw_noise(self, seed: jax.Array, iteration: jax.Array) -> jax.Array:
         config = self.network.config
-        keys = learner_keys(self.seed, iteration, self.number)
+        keys = learner_keys(seed, iteration, self.number)
         # The same noise as `rollouts.collect` draws from the first half of a learner's key.
         first = jax.vmap(lambda key: jax.random.split(jax.random.split(key)[0])[0])(keys)
         noise = jax.vmap(lambda key: self.network.policy.noise(key, (config.steps, config.copies)))(first)
@@ -137,7 +137,7 @@ class HostTrainer:
 
     def _learned(self, population: Population, trajectories: Trajectory, order: Order) -> Population:
         keys = jax.vmap(lambda key: jax.random.split(key)[1])(
-            learner_keys(self.seed, population.iteration, self.number)
+            learner_keys(population.seed, population.iteration, self.number)
         )
         return learn_all(self.network, population, trajectories, order, keys)
 

@@ -36,7 +36,8 @@ class Population(NamedTuple):
         copies: Running copies of the environment, leading axes (learners, copies); None where the host holds them.
         rewards: Moments of the discounted sum of rewards, pooled over the population.
         features: Moments of the observation features, pooled over the population; None where they are not normalised.
-        iteration: Number of updates so far, from which random keys follow.
+        iteration: Number of updates so far, from which random keys follow with the seed.
+        seed: Seed of all random numbers; an array, so that one compiled program serves all seeds.
     """
 
     learners: Learner
@@ -44,6 +45,7 @@ class Population(NamedTuple):
     rewards: Moments
     features: Moments | None
     iteration: jax.Array
+    seed: Array
 
 
 class Order(NamedTuple):
@@ -73,7 +75,7 @@ def fresh_learners(network: ActorCritic, seed: Array, iteration: jax.Array, numb
     learners = jax.vmap(network.init)(learner_keys(seed, iteration, number))
     rescaled = network.policy.encoder.kind == "mlp" and network.config.normalise_observations
     features = no_moments((network.policy.encoder.components,)) if rescaled else None
-    return Population(learners, None, no_moments((network.critic.outputs,)), features, iteration)
+    return Population(learners, None, no_moments((network.critic.outputs,)), features, iteration, seed)
 
 
 def learn_all(
@@ -146,6 +148,8 @@ class CompiledTrainer:
     ) -> None:
         self.environment, self.network, self.number, self.table = environment, network, number, table
         self.episodes, self.discount, self.seed = episodes, discount, np.uint32(seed % 2**32)
+        if devices > len(jax.devices()):
+            raise ValueError(f"devices={devices} were asked for, but jax sees {len(jax.devices())}: {jax.devices()}.")
         self.devices = devices
         self._start = jit(self._started, level=0)
         self._advance = jit(self._advanced)
@@ -157,7 +161,7 @@ class CompiledTrainer:
 
     def fresh(self, iteration: int) -> Population:
         """Draws a population of new learners at the start of episodes."""
-        return self._spread(self._start(np.int32(iteration), None, None))
+        return self._spread(self._start(self.seed, np.int32(iteration), None, None))
 
     def resumed(self, population: Population, learners: dict[str, Any]) -> Population:
         """Returns a population that goes on from stored learners with fresh optimisers and new episodes.
@@ -166,7 +170,7 @@ class CompiledTrainer:
             population: The population whose statistics and iteration are kept.
             learners: "policy", "critic" and "scale" of each learner, stacked along the first axis.
         """
-        return self._spread(self._start(population.iteration, learners, population))
+        return self._spread(self._start(self.seed, population.iteration, learners, population))
 
     def continued(self, population: Population) -> Population:
         """Returns a stored population in the form in which it was trained."""
@@ -184,12 +188,14 @@ class CompiledTrainer:
         """
         return self._advance(population, order)
 
-    def _started(self, iteration: jax.Array, learners: dict[str, Any] | None, before: Population | None) -> Population:
-        fresh = fresh_learners(self.network, self.seed, iteration, self.number)
+    def _started(
+        self, seed: Array, iteration: jax.Array, learners: dict[str, Any] | None, before: Population | None
+    ) -> Population:
+        fresh = fresh_learners(self.network, seed, iteration, self.number)
         if learners is not None and before is not None:
             again = jax.vmap(self.network.restarted)(learners["policy"], learners["critic"], learners["scale"])
             fresh = before._replace(learners=again, iteration=iteration)
-        keys = learner_keys(self.seed, iteration, 2 * self.number)[self.number :]
+        keys = learner_keys(seed, iteration, 2 * self.number)[self.number :]
         copies = jax.vmap(
             lambda key: rollouts.start(self.environment, self.network.policy, key, self.network.config.copies)
         )(keys)
@@ -197,7 +203,7 @@ class CompiledTrainer:
 
     def _advanced(self, population: Population, order: Order) -> tuple[Population, Outcome]:
         population = jax.lax.fori_loop(0, order.updates, lambda _, one: self._updated(one, order), population)
-        keys = learner_keys(self.seed, population.iteration, self.number)
+        keys = learner_keys(population.seed, population.iteration, self.number)
         policies = population.learners.policy
         outcome = jax.vmap(self._evaluated)(policies, keys)
         return population._replace(iteration=population.iteration + 1), outcome
@@ -211,7 +217,7 @@ class CompiledTrainer:
 
     def _updated(self, population: Population, order: Order) -> Population:
         config = self.network.config
-        keys = jax.vmap(jax.random.split)(learner_keys(self.seed, population.iteration, self.number))
+        keys = jax.vmap(jax.random.split)(learner_keys(population.seed, population.iteration, self.number))
 
         def collect(learner: Learner, copies: Any, key: jax.Array) -> tuple[Any, Trajectory]:
             return rollouts.collect(
@@ -239,7 +245,8 @@ class CompiledTrainer:
     def _spread(self, population: Population) -> Population:
         if self.devices == 1:
             return population
-        mesh = jax.make_mesh((self.devices,), ("learners",), devices=jax.devices()[: self.devices])
+        devices, automatic = jax.devices()[: self.devices], (jax.sharding.AxisType.Auto,)
+        mesh = jax.make_mesh((self.devices,), ("learners",), automatic, devices=devices)
         along = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("learners"))
         whole = jax.NamedSharding(mesh, jax.sharding.PartitionSpec())
         return population._replace(
@@ -248,6 +255,7 @@ class CompiledTrainer:
             rewards=jax.device_put(population.rewards, whole),
             features=jax.device_put(population.features, whole),
             iteration=jax.device_put(population.iteration, whole),
+            seed=jax.device_put(population.seed, whole),
         )
 
 
