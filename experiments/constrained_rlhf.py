@@ -192,7 +192,11 @@ def _proxy(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 
 
 def _options(settings: Settings, seed: int, name: str, thresholds: tuple[float, ...]) -> tuple[Any, dict[str, Any]]:
-    """Returns a method at its thresholds, and the optimum that it is compared with."""
+    """Returns a method at its thresholds, and the optimum that it is compared with.
+
+    That of mu-PPO solves the inequalities. All others are compared with the optimum on the thresholds: of the policies
+    that solve All-PPO's problem, which does not mention KL, it is the one nearest to the reference.
+    """
     from prefront.agents.constrained_rlhf import method_settings
 
     equal = not name.startswith("mu_ppo")

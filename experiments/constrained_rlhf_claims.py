@@ -41,7 +41,7 @@ def decide(results: Results) -> list[Claim]:
     ledger += _placed(results)
     ledger += _search(results)
     ledger += [_oscillates(results, form) for form in FORMS]
-    ledger += [_gold_gap(results), _nearest(results)]
+    ledger += [_gold_gap(results), *_nearest(results)]
     return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
 
 
@@ -279,15 +279,16 @@ def _gold_gap(results: Results) -> Claim | None:
     )
 
 
-def _nearest(results: Results) -> Claim | None:
-    """Whether the exact form ends nearer to the optimum than the paper's."""
-    tables = of_method(results, "xi_ppo_paper"), of_method(results, "xi_ppo")
-    if not all(len(one) for one in tables):
-        return None
-    last = results.settings.learner.iterations
-    theirs, ours = (ending(one, "optimum_divergence", last) for one in tables)
-    sentence = "ξ-PPO ends nearer to the exact optimum than ξ-PPO in the paper's form."
-    return _compare(sentence, "", theirs, ours, "mean difference of KL(policy || optimum), nats")
+def _nearest(results: Results) -> list[Claim]:
+    """Whether the exact form ends nearer to the optimum than the paper's and its strongest rivals do."""
+    last, found = results.settings.learner.iterations, []
+    for rival in ("xi_ppo_paper", "ppo_sat", "ppo_adaptive_kl"):
+        tables = of_method(results, rival), of_method(results, "xi_ppo")
+        if all(len(one) for one in tables):
+            theirs, ours = (ending(one, "optimum_divergence", last) for one in tables)
+            sentence = f"ξ-PPO ends nearer to the exact constrained optimum than {METHODS[rival]}."
+            found.append(_compare(sentence, "", theirs, ours, "mean difference of KL(policy || optimum), nats"))
+    return found
 
 
 def summarise(results: Results) -> Table:

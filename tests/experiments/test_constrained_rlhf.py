@@ -94,6 +94,14 @@ def test_the_gold_gap_must_be_small_on_both_sides():
         assert claim(study.claims(results(curve("xi_ppo", 1, gap=gap))), "exact constrained optimum").verdict == "fails"
 
 
+def test_nearness_to_the_optimum_is_compared_by_seed():
+    far = [*curve("ppo_sat", 1, gap=0.6), *curve("xi_ppo_paper", 1, gap=0.4), *curve("xi_ppo", 1)]
+    ledger = study.claims(results(far))
+    for rival, more in (("PPO-SAT", 0.6), ("paper's form", 0.4)):
+        nearer = claim(ledger, "ends nearer to the exact constrained optimum", rival)
+        assert (nearer.verdict, nearer.measured) == ("holds", pytest.approx(more))
+
+
 def test_proxy_points_and_falls():
     ledger = study.claims(results(curve("xi_ppo", 1)))
     falls = claim(ledger, "raises gold and then lowers it")
