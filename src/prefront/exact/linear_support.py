@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,27 +45,51 @@ def linear_support(momdp: TabularMOMDP, gamma: float) -> Support:
     d = momdp.num_objectives
     scale = np.abs(momdp.rewards).max(axis=(0, 1, 2))
     scale = np.where(scale > 0, scale, 1.0)
-    solved: dict[bytes, np.ndarray] = {}
     policies: dict[bytes, StationaryPolicy] = {}
 
     def best(weights: np.ndarray) -> np.ndarray:
+        policy = scalarised_optimum(momdp, gamma, weights / scale)
+        point = policy.expected_return(momdp)
+        policies[point.tobytes()] = policy
+        return point
+
+    points = supported_points(best, d, scale)
+    return Support(points, [policies[point.tobytes()] for point in points])
+
+
+def supported_points(
+    best: Callable[[np.ndarray], np.ndarray], objectives: int, scale: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Finds the convex coverage set behind any exact solver for single weights, see `linear_support`.
+
+    Args:
+        best: Maps weights on the simplex, shape (objectives,), to a vector that is best under them, and among those
+            that are is undominated.
+        objectives: Number of objectives.
+        scale: Unit of each objective in which weights are meant.
+
+    Returns:
+        Shape (points, objectives), float64, in lexicographic order.
+    """
+    solved: dict[bytes, np.ndarray] = {}
+
+    def solve(weights: np.ndarray) -> np.ndarray:
         key = np.round(weights, 10).tobytes()
         if key not in solved:
-            policy = scalarised_optimum(momdp, gamma, weights / scale)
-            solved[key] = policy.expected_return(momdp)
-            policies[solved[key].tobytes()] = policy
+            solved[key] = best(weights)
         return solved[key]
 
-    found = convex_hull_vertices(np.array([best(weights) for weights in np.vstack([np.eye(d), np.ones(d) / d])]))
+    first = np.vstack([np.eye(objectives), np.ones(objectives) / objectives])
+    found = convex_hull_vertices(np.array([solve(weights) for weights in first]))
     while True:
         fresh = []
         for weights in corner_weights(found / scale):
-            candidate = best(weights)
+            candidate = solve(weights)
             known = (found / scale) @ weights
             if candidate / scale @ weights > known.max() + IMPROVEMENT * max(1.0, float(np.abs(known).max())):
                 fresh.append(candidate)
         if not fresh:
-            return Support(found, [policies[point.tobytes()] for point in found])
+            return found
         found = convex_hull_vertices(np.vstack([found, fresh]))
 
 

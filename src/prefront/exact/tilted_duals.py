@@ -8,7 +8,6 @@ that of a maximum-entropy problem). Solved in float64 on the host; JAX's own pre
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
-from prefront.exact.linear_support import corner_weights
+from prefront.exact.linear_support import supported_points
 from prefront.exact.tilted import CountRewards, MarkovReference, log_partition
 
 MAX_NEWTON_STEPS = 200
@@ -230,42 +229,14 @@ def coverage_set(reference: MarkovReference, rewards: CountRewards, length: int,
     Returns:
         Shape (points, K), float64, in lexicographic order.
     """
-    return linear_support(
-        lambda weights: best_sequences(reference, rewards, weights, length, discounts).rewards,
-        len(_host(rewards.offset)),
-    )
+    number = len(_host(rewards.offset))
 
+    def best(weights: np.ndarray) -> np.ndarray:
+        # Slightly mixed weights break ties in favour of undominated vectors.
+        mixed = (1 - 1e-9) * weights + 1e-9 / number
+        return best_sequences(reference, rewards, mixed, length, discounts).rewards
 
-def linear_support(best: Callable[[np.ndarray], np.ndarray], objectives: int, tolerance: float = 1e-9) -> np.ndarray:
-    """Finds the convex coverage set behind a solver for single weights.
-
-    Args:
-        best: Maps weights on the simplex to the vector that is best under them.
-        objectives: Number of objectives.
-        tolerance: Smallest improvement, relative to the values, that counts.
-
-    Returns:
-        Vectors, shape (points, objectives), float64, in lexicographic order.
-    """
-    # Slightly mixed weights break ties at the corners of the simplex in favour of undominated vectors.
-    corners = (1 - 1e-9) * np.eye(objectives) + 1e-9 / objectives
-    points = _distinct(np.array([best(corner) for corner in corners]))
-    asked: set[bytes] = set()
-    while objectives > 1:
-        new = []
-        for weights in corner_weights(points):
-            name = np.round(weights, 10).tobytes()
-            if name in asked:
-                continue
-            asked.add(name)
-            found = best(weights)
-            value = (points @ weights).max()
-            if found @ weights > value + tolerance * (1 + abs(value)):
-                new.append(found)
-        if not new:
-            break
-        points = _distinct(np.vstack([points, *new]))
-    return points
+    return supported_points(best, number)
 
 
 @partial(jax.jit, static_argnames="length")
@@ -333,13 +304,6 @@ def _shortage(points: np.ndarray, theta: np.ndarray, equalities: bool) -> tuple[
     cost = np.concatenate([np.zeros(number), np.ones(components + excess.shape[1]), np.zeros(free.shape[1])])
     solved = scipy.optimize.linprog(cost, A_eq=matrix, b_eq=np.append(theta, 1.0), method="highs")
     return float(solved.fun), solved.eqlin.marginals[:components]
-
-
-def _distinct(points: np.ndarray) -> np.ndarray:
-    order = np.lexsort(points.T[::-1])
-    ordered = points[order]
-    keep = np.append(True, (np.abs(np.diff(ordered, axis=0)) > 1e-9).any(1))
-    return ordered[keep]
 
 
 def _host(array: Any) -> np.ndarray:
