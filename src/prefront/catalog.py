@@ -42,7 +42,7 @@ EXPERIMENTS: dict[str, CatalogEntry] = {
         CatalogEntry(
             "quickstart",
             "prefront.experiments.quickstart",
-            "a small tour in under three minutes: Pareto fronts found and checked against the exact ones",
+            "a tour in three minutes: Pareto fronts, an overoptimization curve, learned rewards, against exact answers",
         ),
         CatalogEntry(
             "pareto_discovery",
