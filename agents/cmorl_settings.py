@@ -150,8 +150,8 @@ GATHERING = CMORLConfig(
 )
 BOTTLES = dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1, stage_one_share=0.6)
 # Few learners with long lives. All of them come to rest on short ways to the goal (.57 to .60 of the exact hypervolume
-# on seed 100, where 32 learners with short lives had .16 to .47): ten times the entropy, lower rates or another discount
-# in training did not help.
+# on seed 100, where 32 learners with short lives had .16 to .47); ten times the entropy, lower rates or a larger
+# discount in training did not help.
 ROOMS = CMORLConfig(
     learner=dataclasses.replace(
         PERCEPTRON, network="one-hot", copies=16, steps=64, minibatches=4, entropy=0.05, action_bias=1.0
@@ -164,7 +164,8 @@ ROOMS = CMORLConfig(
     archive_capacity=None,
 )
 # Long episodes: fewer, longer rollouts, and several gradient steps for each. Ores are sold so rarely that clipping
-# would make half a load worth as much as a full one; much entropy finds the mines that are not straight ahead.
+# would make half a load worth as much as a full one; much entropy finds the mines that are not straight ahead. On seed
+# 100 hypervolumes were 731.1, and 693.8 with random mines, there of the policies' means over 200 fresh episodes.
 CART = CMORLConfig(
     learner=dataclasses.replace(
         PERCEPTRON, copies=16, steps=64, minibatches=4, entropy=0.1, action_bias=0.0, reward_clip=None
@@ -178,6 +179,19 @@ CART = CMORLConfig(
     slack_spread=0.2,
 )
 
+# Extensions find most of this front (.945 of the best known hypervolume before, .981 after, seed 102). A quarter of the
+# learners end beyond a constraint, at a third of the rate too: starts are random, and a rollout holds few episodes.
+HILL = dataclasses.replace(
+    CART,
+    learner=dataclasses.replace(CART.learner, reward_clip=10.0),
+    total_steps=1_200_000,
+    stage_one_share=0.5,
+    updates_per_evaluation=4,
+    evaluation_episodes=10,
+    extension_updates=16,
+    extension_rate=0.3,
+)
+
 EXACT: dict[str, CMORLConfig] = {
     **{f"prefront/DeepSeaTreasure{variant}-v0": SEA for variant in ("", "Concave", "Mirrored")},
     "prefront/FruitTree-v0": TREE,
@@ -186,7 +200,7 @@ EXACT: dict[str, CMORLConfig] = {
     "prefront/FourRoom-v0": ROOMS,
     "prefront/Minecart-v0": dataclasses.replace(CART, total_steps=4_000_000, evaluation_episodes=10),
     "prefront/MinecartDeterministic-v0": CART,
-    "prefront/MOMountainCar-v0": dataclasses.replace(CART, total_steps=2_000_000),
+    "prefront/MOMountainCar-v0": HILL,
 }
 
 UNTUNED = CMORLConfig(learner=dataclasses.replace(PERCEPTRON, network="auto"))
