@@ -11,7 +11,7 @@ from prefront import plots
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS
 from prefront.experiments.constrained_rlhf_claims import of_method
-from prefront.experiments.token_world_plots import mean_and_band, plot_band
+from prefront.experiments.token_world_plots import draw_band, mean_and_band, plot_band
 from prefront.tables import Table
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _distances(results: Results, folder: Path) -> list[Path]:
         one.set_ylabel(label)
         _thousands(one)
     axes[1].set_yscale("symlog", linthresh=1.0)
+    axes[1].set_ylim(bottom=0)
     axes[2].set_ylim(0, 1)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return plots.save(figure, folder, "distance_to_the_optimum")
@@ -157,11 +158,8 @@ def _search(results: Results, folder: Path) -> list[Path]:
         if not len(table):
             continue
         ends = [table.where(seed=seed)["spent"].max() for seed in table.unique("seed")]
-        grid = np.linspace(table["spent"].min(), min(ends), GRID_POINTS)
-        mean, low, high = mean_and_band(best_so_far(table, grid))
-        look = plots.look(number)
-        axes[0].plot(grid, mean, color=look["color"], linestyle=look["linestyle"], label=label)
-        axes[0].fill_between(grid, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        grid = np.geomspace(table["spent"].min(), min(ends), GRID_POINTS)
+        draw_band(axes[0], grid, best_so_far(table, grid), number, label)
     exact = results["search"].where(strategy="exact")
     if len(exact):
         axes[0].axhline(exact["gold"].mean(), color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact search")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 GRID_POINTS = 80
 CONFIDENCE = 0.95
+# Below this many seeds an interval by Student's t hides the curves; the seeds themselves are drawn.
+FEW_SEEDS = 5
 
 
 def mean_and_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,7 +62,7 @@ def on_grid(table: Table, x: str, y: str, root: bool = False) -> tuple[np.ndarra
 def plot_band(
     axes: Axes, table: Table, x: str, y: str, number: int, label: str, *, root: bool = False, **options: Any
 ) -> None:
-    """Draws the mean over seeds with its 95 % confidence band.
+    """Draws the mean over seeds with its 95 % confidence band, or with each seed where they are few.
 
     Args:
         axes: Where to.
@@ -74,12 +76,19 @@ def plot_band(
     """
     if not len(table):
         return
-    grid, values = on_grid(table, x, y, root)
+    draw_band(axes, *on_grid(table, x, y, root), number, label, **options)
+
+
+def draw_band(axes: Axes, grid: np.ndarray, values: np.ndarray, number: int, label: str, **options: Any) -> None:
+    """Draws values (seeds, n) over a grid (n,) as `plot_band` does."""
     mean, low, high = mean_and_band(values)
     look = plots.look(number)
     style = {"color": look["color"], "linestyle": look["linestyle"], "label": label, **options}
     axes.plot(grid, mean, **style)
-    axes.fill_between(grid, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if len(values) < FEW_SEEDS:
+        axes.plot(grid, values.T, color=style["color"], alpha=0.25, linewidth=0.6)
+    else:
+        axes.fill_between(grid, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def plot_levels(
