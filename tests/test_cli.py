@@ -13,7 +13,7 @@ from prefront.experiment import load_experiment, settings_from_dict, settings_to
 from prefront.registration import ENVIRONMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["--fronts.environments", "DeepSeaTreasure", "--fronts.budget", "0.001", "--seeds", "1"]
+SMALL = ["--preset", "smoke", "--fronts.environments", "DeepSeaTreasure", "--fronts.budget", "0.001", "--seeds", "1"]
 
 
 def answer(capsys, *words):

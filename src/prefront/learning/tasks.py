@@ -60,13 +60,18 @@ class Task:
                 has the wrong length.
         """
         made = make_environment(environment) if isinstance(environment, str) else environment
-        stated: Any = made if isinstance(made, Environment) else made.unwrapped
-        space = getattr(stated, "reward_space", None)
+
+        def stated(name: str) -> Any:
+            if isinstance(made, Environment):
+                return getattr(made, name, None)
+            return made.get_wrapper_attr(name) if made.has_wrapper_attr(name) else None
+
+        space = stated("reward_space")
         if space is None or len(space.shape) != 1:
             raise TypeError(f"{environment} has no vector reward: its `reward_space` is {space}.")
-        names = getattr(stated, "objective_names", None) or [f"objective_{i}" for i in range(space.shape[0])]
-        discount = getattr(stated, "discount", None) if discount is None else discount
-        reference = getattr(stated, "reference_point", None) if reference_point is None else reference_point
+        names = stated("objective_names") or [f"objective_{i}" for i in range(space.shape[0])]
+        discount = stated("discount") if discount is None else discount
+        reference = stated("reference_point") if reference_point is None else reference_point
         missing = [name for name, value in (("discount", discount), ("reference_point", reference)) if value is None]
         if missing:
             raise ValueError(f"{environment} does not state its {' and '.join(missing)}; set {' and '.join(missing)}.")
@@ -81,7 +86,7 @@ class Task:
             functional,
             made.observation_space,
             made.action_space,
-            check_discount(discount),  # type: ignore[arg-type]
+            check_discount(discount),
             point,
             tuple(names),
         )
