@@ -4,6 +4,10 @@ The tasks are random delivery maps. Teachers of both kinds answer the same pairs
 both learners are fitted to the answers of both, and the policies that are optimal for what they learned are evaluated
 exactly under the true reward. A policy is near-optimal when its scaled return is at least 0.9. Means of scaled returns
 say nothing, because single failures reach -1000; shares, medians and signed ranks over tasks are reported instead.
+
+The regret learner searches for weights of low loss (`prefront.preferences.regret_search`). By Adam from zero, as
+published, its loss at 100 preferences exceeded that of the true weights in half of 40 tasks of another key, and in
+a seventh of them by the search.
 """
 
 from __future__ import annotations
@@ -57,7 +61,7 @@ class Settings:
         studies: "matrix": all learners and generators. "lengths": both on their own data, by the length of segments.
             "risky": tasks with stochastic transitions.
         mdps: Random tasks of each seed.
-        risky_mdps: Random tasks with stochastic transitions, which take much longer to solve.
+        risky_mdps: Random tasks with stochastic transitions.
         chunk: Tasks in one piece of work.
         labels: "noiseless", or "stochastic": logistic with temperature 1.
         learners: Which learners, of those that a study has: "partial_return"; "regret" with successor features of
@@ -71,13 +75,14 @@ class Settings:
         lengths_preferences: Number of preferences in the study of lengths.
         risky_preferences: Numbers of preferences in risky tasks.
         random_rewards: Random rewards whose optimal policies give the regret learner its successor features.
+        risky_rewards: The same for tasks with stochastic transitions, which take much longer to solve.
         test_preferences: Fresh preferences on which each fit is scored.
         gamma: Discount of values and returns.
     """
 
     studies: tuple[Study, ...] = ("matrix", "lengths", "risky")
     mdps: int = 200
-    risky_mdps: int = 40
+    risky_mdps: int = 200
     chunk: int = 10
     labels: tuple[Labels, ...] = ("noiseless", "stochastic")
     learners: tuple[Learner, ...] = (
@@ -88,8 +93,9 @@ class Settings:
     length: int = 3
     lengths: tuple[int, ...] = (1, 3, 6, 9, 12, 15)
     lengths_preferences: int = 100
-    risky_preferences: tuple[int, ...] = (10, 100, 1000)
+    risky_preferences: tuple[int, ...] = (10, 100, 300)
     random_rewards: int = 100
+    risky_rewards: int = 40
     test_preferences: int = 500
     gamma: float = 0.999
 
@@ -101,6 +107,7 @@ class Settings:
             "length",
             "lengths_preferences",
             "random_rewards",
+            "risky_rewards",
             "test_preferences",
         ):
             if getattr(self, name) < 1:
@@ -135,7 +142,7 @@ PRESETS = {
     "paper": Settings(),
     "smoke": Settings(
         mdps=4, risky_mdps=2, chunk=4, preferences=(3, 30), features_preferences=(30,), lengths=(1, 6),
-        lengths_preferences=30, risky_preferences=(30,), random_rewards=6, test_preferences=100,
+        lengths_preferences=30, risky_preferences=(30,), random_rewards=6, risky_rewards=6, test_preferences=100,
     ),
 }  # fmt: skip
 SEEDS = {"paper": 1, "smoke": 1}
@@ -225,7 +232,8 @@ def _tasks(settings: Settings, seed: int, chunk: int, study: str) -> list[_Task]
     params, truths = generate(jax.random.fold_in(jax.random.key(seed), chunk), count, family)
     batch = RandomDelivery(family).table(params)
     rng = np.random.default_rng((seed, chunk, 0))
-    features = random_reward_features(batch, rng, settings.random_rewards, settings.gamma)
+    rewards = settings.risky_rewards if study == "risky" else settings.random_rewards
+    features = random_reward_features(batch, rng, rewards, settings.gamma)
     optimal = optimal_successor_features(batch, truths[:, None], settings.gamma)[:, 0]
     tasks = []
     for row, (mdp, truth) in enumerate(zip(unstack(batch), truths, strict=True)):
@@ -291,6 +299,7 @@ def _ask(
 def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
     from prefront.preferences.exact_regret import ExactRegret
     from prefront.preferences.regret_models import SuccessorFeatureRegret
+    from prefront.preferences.regret_search import Search
     from prefront.preferences.reward_models import PartialReturn
 
     if learner == "partial_return":
@@ -301,6 +310,7 @@ def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
         task.mdp,
         task.coverage if learner == "regret_coverage" else task.random_features,
         gamma=settings.gamma,
+        search=Search(),
         statistic="general_regret" if study == "risky" and learner == "regret" else "deterministic_regret",
     )
 

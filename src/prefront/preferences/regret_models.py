@@ -14,13 +14,14 @@ from prefront.exact.mdp import TabularMDP, optimal_successor_features
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import FORMS, LinearForm, evaluate, linear_form, padded_to, pair_form
 from prefront.preferences.logistic import Descent, Fit, choice_losses, descend, padded_size
+from prefront.preferences.regret_search import Search, candidate_weights, compiled_search
 from prefront.preferences.reward_models import LinearRewardModel, check_table
 from prefront.preferences.segments import Segments
 from prefront.preferences.successor_sets import SAME_POLICY
 from prefront.registration import nearest_names
 
 # Numbers of policies and of states for which programs are compiled.
-POLICY_SIZES, STATE_SIZES = (8, 16, 32, 64, 128), (16, 32, 64, 160)
+POLICY_SIZES, STATE_SIZES = (32, 64, 128), (64, 160)
 # Published learning rates are 0.5 and 2; results do not depend on it.
 DESCENT = Descent(0.5, 1000, 100)
 TEMPERATURE = 0.001
@@ -89,6 +90,8 @@ class SuccessorFeatureRegret(LinearRewardModel):
         temperature: Of the softmax over successor features; 0.001 as published.
         additions: At most so many times the exact optimal policy of the fitted reward joins the set, and the fit goes
             on from where it is. Where nothing is left to add, V~ of the learned reward is its V*. 0 as published.
+        search: Look for weights of low loss by `prefront.preferences.regret_search`, instead of Adam from zero, which
+            is published and often stops at a high loss.
     """
 
     assumes: ClassVar[str] = "deterministic_regret"
@@ -100,6 +103,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
     descent: Descent = DESCENT
     temperature: float = TEMPERATURE
     additions: int = 0
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         check_regret(self.statistic)
@@ -160,17 +164,16 @@ def _fit_one(
     padded[:, : psi.shape[0], : psi.shape[1]] = psi.transpose(2, 0, 1)
     own = form._replace(states=numbers.reshape(form.states.shape).astype(np.int32))
     rows = LinearForm(*(padded_to(part, count) for part in own))
+    problem = (padded, np.arange(padded.shape[1]) < len(psi), rows, padded_to(labels, count))
+    problem = (*problem, padded_to(np.ones(len(labels)), count))
+    start = np.zeros(d) if initial is None else initial
     with jax.enable_x64(True):
-        found = _compiled(
-            padded,
-            np.arange(padded.shape[1]) < len(psi),
-            rows,
-            padded_to(labels, count),
-            padded_to(np.ones(len(labels)), count),
-            np.zeros(d) if initial is None else initial,
-            descent=model.descent,
-            temperature=model.temperature,
-        )
+        if model.search is None:
+            found = _compiled(*problem, start, descent=model.descent, temperature=model.temperature)
+        else:
+            candidates = candidate_weights(model.search.candidates, d)
+            candidates[0] = start
+            found = compiled_search(*problem, candidates, search=model.search, temperature=model.temperature)
         return dataclasses.replace(model, weights=np.asarray(found.weights), loss=float(found.loss))
 
 

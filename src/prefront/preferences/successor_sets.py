@@ -93,7 +93,8 @@ def coverage_features(
     """Chooses an approximate convex coverage set of the vector reward, the policy that is missed most first.
 
     Enumerating the corner weights of an exact coverage set is out of reach for six features of either sign. Instead
-    `candidates` directions, uniform on the sphere and the axes among them, are solved exactly; beginning with none, the
+    `candidates` directions are solved exactly, the axes among them, the others with components of random sign whose
+    sizes are log-uniform over two decades, since a step and a goal are rarely worth alike; beginning with none, the
     optimal policy of the direction on which the set falls short most is added, until `count` policies are in or the
     set is exact on all directions to within `tolerance`. This is optimistic linear support with sampled in place of
     corner weights; where nothing is missing, the share of directions that are would be below 3 / `candidates` with
@@ -114,7 +115,8 @@ def coverage_features(
     parts = unstack(mdp) if np.ndim(mdp.terminal) == 2 else [mdp]
     chosen = []
     for part in parts:
-        drawn = rng.normal(size=(max(candidates - 2 * d, 0), d))
+        shape = (max(candidates - 2 * d, 0), d)
+        drawn = rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-2.0, 0.0, shape)
         weights = np.vstack([np.eye(d), -np.eye(d), drawn / np.linalg.norm(drawn, axis=1, keepdims=True)])
         chosen.append(_cover(optimal_successor_features(part, weights, gamma), weights, count, tolerance))
     return chosen if np.ndim(mdp.terminal) == 2 else chosen[0]
