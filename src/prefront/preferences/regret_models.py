@@ -164,8 +164,8 @@ def _fit_one(
     padded[:, : psi.shape[0], : psi.shape[1]] = psi.transpose(2, 0, 1)
     own = form._replace(states=numbers.reshape(form.states.shape).astype(np.int32))
     rows = LinearForm(*(padded_to(part, count) for part in own))
-    problem = (padded, np.arange(padded.shape[1]) < len(psi), rows, padded_to(labels, count))
-    problem = (*problem, padded_to(np.ones(len(labels)), count))
+    weights = padded_to(np.ones(len(labels)), count)
+    problem = (padded, np.arange(padded.shape[1]) < len(psi), rows, padded_to(labels, count), weights)
     start = np.zeros(d) if initial is None else initial
     with jax.enable_x64(True):
         if model.search is None:

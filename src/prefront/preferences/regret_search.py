@@ -20,6 +20,8 @@ from prefront.preferences.successor_sets import PUBLISHED_REWARDS
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-10, 1e3
 EASIER, HARDER = 0.3, 4.0
+# A loss counts as lower when it gains more than this share.
+GAIN = 1e-6
 SCALES = (1.0, 0.3, 0.1, 0.03)
 
 
@@ -30,12 +32,14 @@ class Search(NamedTuple):
         candidates: Weights that are tried, each component drawn as the published random rewards are, times one of four
             scales; they are the same in every fit.
         starts: From how many of them, the best ones, steps are taken.
-        steps: Damped Gauss-Newton (Levenberg-Marquardt) steps from each.
+        steps: Most damped Gauss-Newton (Levenberg-Marquardt) steps from each.
+        patience: It stops after so many steps in a row that lower the loss by less than 1e-6 of itself.
     """
 
     candidates: int = 128
     starts: int = 4
     steps: int = 40
+    patience: int = 8
 
 
 def candidate_weights(number: int, d: int) -> np.ndarray:
@@ -84,8 +88,11 @@ def search_soft_regret(
         difference = form.features @ w + (form.coefficients * state_values[form.states]).sum(-1)
         return difference, slopes, share @ choice_losses(difference, labels)
 
-    def step(_: Any, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        w, difference, slopes, lowest, damping = carry
+    def going(carry: Any) -> jax.Array:
+        return (carry[5] < search.patience) & (carry[6] < search.steps)
+
+    def step(carry: Any) -> Any:
+        w, difference, slopes, lowest, damping, idle, steps = carry
         jacobian = form.features + jnp.einsum("ne,ned->nd", form.coefficients, slopes[form.states])
         chance = jax.nn.sigmoid(difference)
         gradient = (share * (chance - labels)) @ jacobian
@@ -98,19 +105,20 @@ def search_soft_regret(
         found = linearised(moved)
         better = found[2] < lowest
         kept = [jnp.where(better, new, old) for new, old in zip((moved, *found), carry[:4], strict=True)]
-        return (*kept, jnp.clip(damping * jnp.where(better, EASIER, HARDER), LEAST_DAMPING, MOST_DAMPING))
+        damping = jnp.clip(damping * jnp.where(better, EASIER, HARDER), LEAST_DAMPING, MOST_DAMPING)
+        return (*kept, damping, jnp.where(found[2] < lowest * (1 - GAIN), 0, idle + 1), steps + 1)
 
     losses = jax.lax.map(lambda w: linearised(w)[2], candidates)
     first = candidates[jnp.argsort(losses)[: search.starts]]
 
-    def descend_from(w: jax.Array) -> tuple[jax.Array, jax.Array]:
-        carry = (w, *linearised(w), jnp.asarray(FIRST_DAMPING, w.dtype))
-        found = jax.lax.fori_loop(0, search.steps, step, carry)
-        return found[0], found[3]
+    def descend_from(w: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        carry = (w, *linearised(w), jnp.asarray(FIRST_DAMPING, w.dtype), jnp.int32(0), jnp.int32(0))
+        found = jax.lax.while_loop(going, step, carry)
+        return found[0], found[3], found[6]
 
-    ends, lowest = jax.lax.map(descend_from, first)
+    ends, lowest, steps = jax.lax.map(descend_from, first)
     best = jnp.argmin(lowest)
-    return Fit(ends[best], lowest[best], jnp.int32(search.steps))
+    return Fit(ends[best], lowest[best], steps[best])
 
 
 compiled_search = partial(jax.jit, static_argnames=("search", "temperature"))(search_soft_regret)
