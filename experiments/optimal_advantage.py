@@ -34,6 +34,7 @@ Labels = Literal["noiseless", "strict", "stochastic"]
 Absorbing = Literal["with", "without"]
 Use = Literal["greedy", "argmax", "reward"]
 USES: dict[Use, str] = {"greedy": "greedy", "argmax": "greedy without tolerance", "reward": "as a reward"}
+DRAWN: tuple[Use, ...] = ("greedy", "reward")
 NEAR_OPTIMAL = 0.9
 
 
@@ -303,7 +304,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         figure, grid = plots.new_figure(columns, rows, height=2.2 * rows)
         panels = np.ravel(grid)
         for axes, labels in zip(panels, settings.labels, strict=False):
-            series = [(use, absorbing) for use in ("greedy", "reward") for absorbing in settings.absorbing]
+            series = [(use, absorbing) for use in DRAWN for absorbing in settings.absorbing]
             for number, (use, absorbing) in enumerate(series):
                 where = {"labels": labels, "absorbing": absorbing, "use": use}
                 found = [_returns(results, **where, preferences=size) >= NEAR_OPTIMAL for size in levels]
