@@ -132,7 +132,13 @@ TABLE = LearnerConfig(network="tabular", copies=8, steps=12, learning_rate=3e-2,
 SEA = CMORLConfig(learner=PERCEPTRON, weights="random", stage_one_share=0.75, restarts=2, updates_per_evaluation=2)
 # One weight vector in several hundred singles out each leaf, so many learners with short lives.
 TREE = CMORLConfig(
-    learner=TABLE, total_steps=6_000_000, population=256, weights="random", stage_one_share=0.75, restarts=9
+    learner=dataclasses.replace(TABLE, learning_rate=0.1),
+    total_steps=5_400_000,
+    population=256,
+    weights="random",
+    stage_one_share=0.8,
+    restarts=8,
+    extension_rate=0.3,
 )
 # A safe way round the enemies is longer than a risky one: much entropy and a fast table find it. At that rate
 # rare deaths throw extended learners over constraints: .24 of them ended so on seed 100, .08 at a tenth of it, at most
