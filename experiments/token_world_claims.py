@@ -19,7 +19,7 @@ def larger(
     stated: str = "",
     what: str = "means",
 ) -> Claim:
-    """Returns the claim that ours are larger, by Wilcoxon's test on pairs of equal seed.
+    """Returns the claim that ours are larger, by Wilcoxon's test on pairs of equal seed; where all are equal, it fails.
 
     Args:
         sentence: What is claimed.
@@ -32,6 +32,9 @@ def larger(
     """
     greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
     interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
+    means = f"{what} {ours.mean():.3f} and {theirs.mean():.3f}"
+    tested = f"{greater.test}, paired by seed, one-sided; {means}; 95 % bootstrap interval"
+    tied = np.array_equal(ours, theirs)
     return Claim(
         sentence=sentence,
         paper=paper,
@@ -39,11 +42,10 @@ def larger(
         measured=interval.estimate,
         quantity=quantity,
         seeds=len(ours),
-        verdict=judge(greater.p_value, less.p_value),
+        verdict="fails" if tied else judge(greater.p_value, less.p_value),
         interval=(interval.low, interval.high),
         p_value=greater.p_value,
-        test=f"{greater.test}, paired by seed, one-sided; {what} {ours.mean():.3f} and {theirs.mean():.3f}; 95 % "
-        "bootstrap interval",
+        test=f"equal in every seed; {means}" if tied else tested,
     )
 
 
