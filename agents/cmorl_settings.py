@@ -129,7 +129,14 @@ PERCEPTRON = LearnerConfig(network="mlp", copies=8, steps=32, learning_rate=1e-3
 TABLE = LearnerConfig(network="tabular", copies=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 
 # Deep seas: perceptrons on coordinates generalise from cell to cell; tables seldom reach the far treasures.
-SEA = CMORLConfig(learner=PERCEPTRON, weights="random", stage_one_share=0.75, restarts=2, updates_per_evaluation=2)
+SEA = CMORLConfig(
+    learner=PERCEPTRON,
+    total_steps=1_500_000,
+    weights="random",
+    stage_one_share=0.75,
+    restarts=3,
+    updates_per_evaluation=2,
+)
 # One weight vector in several hundred singles out each leaf, so many learners with short lives.
 TREE = CMORLConfig(
     learner=dataclasses.replace(TABLE, learning_rate=0.1),
@@ -145,11 +152,11 @@ TREE = CMORLConfig(
 # .04 at a 20th (seeds 101, 102). Two restarts missed a point of the front on seed 102; four find all there and on 101.
 GATHERING = CMORLConfig(
     learner=dataclasses.replace(TABLE, copies=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
-    total_steps=9_000_000,
+    total_steps=13_000_000,
     population=96,
     weights="random",
     stage_one_share=0.85,
-    restarts=4,
+    restarts=3,
     updates_per_evaluation=5,
     evaluation="exact",
     extension_updates=25,
