@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.exact.tilted import best_of_n_divergence, reference_policy, sample
 from prefront.preferences.sequence_models import model_rewards
 from prefront.preferences.sequence_worlds import TokenWorldSettings, World, gold
@@ -96,7 +97,7 @@ def subset_maximum_weights(pool: int, numbers: Any) -> jax.Array:
     return jnp.exp(logs)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jit, static_argnums=(0, 1, 2))
 def _curves(
     settings: TokenWorldSettings, pool: int, scalarise: Scalarise, world: World, keys: jax.Array, numbers: jax.Array
 ) -> jax.Array:

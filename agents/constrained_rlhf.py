@@ -48,6 +48,7 @@ from prefront.agents.constrained_rlhf_settings import (
     method_settings,
     per_run,
 )
+from prefront.compilation import jit
 from prefront.exact import tilted_duals
 from prefront.files import save_arrays
 from prefront.learning.lagrangian import effective
@@ -314,7 +315,7 @@ def train(
     return trainer.result()
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jit, static_argnums=(0, 1, 2))
 def _advance(
     program: Program,
     shared: bool,
@@ -331,7 +332,7 @@ def _advance(
     return jax.vmap(one_run, in_axes=(0, None if shared else 0, 0, 0))(method, worlds, inputs, states)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _evaluate(
     program: Program, shared: bool, worlds: World, inputs: RunInputs, states: LearnerState, thresholds: Any
 ) -> dict[str, jax.Array]:

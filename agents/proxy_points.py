@@ -16,6 +16,7 @@ import numpy as np
 import scipy.interpolate
 import scipy.stats
 
+from prefront.compilation import jit
 from prefront.exact.tilted import evaluated_path, tilted_path
 from prefront.preferences.sequence_models import linear_rewards
 from prefront.preferences.sequence_worlds import TokenWorldSettings, World, gold
@@ -196,7 +197,7 @@ def exact_proxy_points(
     return np.array(alone), joint_proxy_point(rewards, gold_values)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _point(length: int, samples: int, world: World, key: jax.Array, one: jax.Array) -> Any:
     rewards, multipliers = linear_rewards(world.models), one[None]
     path = tilted_path(world.reference, rewards, multipliers, length)

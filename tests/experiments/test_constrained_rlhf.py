@@ -119,7 +119,7 @@ def test_misplaced_thresholds_and_oscillation():
     ]
     ledger = study.claims(results([*placed, *curve("xi_ppo", 1), *curve("all_ppo", 1, swing=0.5)]))
     assert claim(ledger, "below the joint proxy point").verdict == "holds"
-    assert claim(ledger, "above the joint proxy point").verdict == "undecided"
+    assert claim(ledger, "above the joint proxy point").verdict == "fails"
     assert claim(ledger, "models alone end with less").verdict == "fails"
     assert claim(ledger, "oscillate").verdict == "holds"
 

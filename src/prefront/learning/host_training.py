@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.evaluation import LONGEST_EPISODE
 from prefront.learning.host import HostEnvironments
 from prefront.learning.learner import ActorCritic
-from prefront.learning.population import Order, Population, fresh_learners, jit, learn_all, learner_keys
+from prefront.learning.population import Order, Population, fresh_learners, learn_all, learner_keys
 from prefront.learning.rollouts import Outcome, Trajectory
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.environment import Environment
 from prefront.learning import rollouts
 from prefront.learning.learner import ActorCritic, Goal, Learner
@@ -17,15 +17,6 @@ from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import Moments, no_moments, update_moments
 from prefront.learning.policy_tables import TransitionTable, exact_returns
 from prefront.learning.rollouts import Array, Outcome, Trajectory
-
-
-def jit(function: Callable[..., Any], level: int = 1) -> Callable[..., Any]:
-    """Compiles with a low optimisation level of LLVM on CPUs.
-
-    Level 1 gives programs as fast as the default's for a third of the time to compile; level 0 is for what runs once.
-    """
-    options = {"xla_backend_optimization_level": level} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, compiler_options=options)
 
 
 class Population(NamedTuple):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.exact.tilted import MarkovReference, reference_policy, reward_moments, sample
 from prefront.preferences.sequence_models import (
     RewardModels,
@@ -209,9 +210,10 @@ def make_world(
     )
     key = jax.random.key(key) if isinstance(key, int) else key
     # Options of the compiler are refused inside somebody else's program.
-    draw = _draw if isinstance(key, jax.core.Tracer) else _draw_at_once
+    traced = any(isinstance(one, jax.core.Tracer) for one in (key, matrix, *numbers.values()))
+    draw, learn = (_draw_world, _learn) if traced else (_draw_at_once, _learn_at_once)
     matrix = jnp.asarray(matrix, jnp.float32)
-    return _learn(shapes, draw(shapes, key), matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
+    return learn(shapes, draw(shapes, key), matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
 
 
 class _Drawn(NamedTuple):
@@ -231,12 +233,10 @@ def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
     return _Drawn(reference, networks, pairs, jnp.stack([for_samples, for_choices, for_fit]))
 
 
-_draw = jax.jit(_draw_world, static_argnames="settings")
 # It runs for milliseconds however it is compiled, and a sampler of Dirichlet variables takes seconds to compile well.
-_draw_at_once = jax.jit(_draw_world, static_argnames="settings", compiler_options={"xla_backend_optimization_level": 0})
+_draw_at_once = jit(_draw_world, level=0, static_argnames="settings")
 
 
-@partial(jax.jit, static_argnames="settings")
 def _learn(
     settings: TokenWorldSettings,
     drawn: _Drawn,
@@ -261,6 +261,9 @@ def _learn(
     else:
         models = standardise(model, parameters, calibration)
     return World(reference, models, gold, comparisons)
+
+
+_learn_at_once = jit(_learn, static_argnames="settings")
 
 
 def draw_reference(key: jax.Array, vocabulary: int, prompts: int) -> MarkovReference:
