@@ -154,7 +154,10 @@ def _at_every(
     sentence: str,
     paper: str,
 ) -> Claim:
-    """Holds where the first learner is better at every level, and fails where it is worse at one of them."""
+    """Holds where the first learner is better at every level, and fails where it is worse at one of them.
+
+    Better means higher scaled returns, and no fewer tasks near-optimal: where these disagree, nothing is decided.
+    """
     settings = results.settings
     levels = settings.lengths if axis == "length" else settings.sizes(study)
     found = {
@@ -165,6 +168,8 @@ def _at_every(
     worst_against = min(1.0, len(found) * min(one.p_against for one in found.values()))
     least = min(found, key=lambda level: found[level].points)
     verdict = judge(worst_for, worst_against, LEVEL)
+    if verdict == "holds" and found[least].points < 0:
+        verdict = "undecided"
     p_value, side = (worst_against, "worse") if verdict == "fails" else (worst_for, "better")
     each = ", ".join(f"{level}: {one.points:+.1f}" for level, one in found.items())
     size = f", {settings.lengths_preferences} preferences" if study == "lengths" else ""
@@ -299,7 +304,7 @@ def _plot_shares(
     """Draws the share of near-optimal tasks, with Wilson intervals, one panel per kind of answers."""
     settings = results.settings
     levels = settings.lengths if axis == "length" else settings.sizes(study)
-    figure, panels = plots.new_figure(columns=max(2, len(settings.labels)), height=2.5, sharey=True)
+    figure, panels = plots.new_figure(columns=max(2, len(settings.labels)), height=3.1, sharey=True)
     for axes, labels in zip(panels, settings.labels, strict=False):
         for number, cell in enumerate(cells):
             own = settings.lengths if axis == "length" else settings.sizes(study, cell[0])
@@ -314,7 +319,8 @@ def _plot_shares(
         axes.set_title(f"{labels} answers")
     panels[0].set_ylabel("share of tasks near-optimal")
     panels[0].set_ylim(0, 1.02)
-    panels[0].legend(loc="lower right", title="learner \N{LEFTWARDS ARROW} data", title_fontsize=8)
+    title = "learner \N{LEFTWARDS ARROW} data"
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title=title)
     for axes in panels[len(settings.labels) :]:
         axes.set_visible(False)
     return plots.save(figure, folder, name)
