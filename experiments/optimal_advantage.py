@@ -313,7 +313,8 @@ def plot(results: Results, folder: Path) -> list[Path]:
             axes.set_ylim(0, 1.02)
             axes.set_title(f"{labels} answers")
         panels[0].set_ylabel("share of tasks near-optimal")
-        panels[0].legend(loc="best", title="absorbing transitions", title_fontsize=8)
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]), title="absorbing transitions")
         for number, absorbing in enumerate(settings.absorbing):
             where = {"labels": settings.labels[0], "absorbing": absorbing, "use": "reward"}
             found = [_returns(results, "largest", **where, preferences=size) for size in levels]
