@@ -13,7 +13,8 @@ def jit(function: Callable[..., Any], level: int = 1, **options: Any) -> Callabl
     """Compiles with a low optimisation level of LLVM on CPUs.
 
     Level 1 gives programs as fast as the default's for a third of the time to compile; level 0 is for what runs once.
-    Such a program cannot be part of another one. The device is asked for at the first call, not before.
+    The device is asked for at the first call, not before. A call with traced arguments becomes part of the caller's
+    program and is compiled as that is.
 
     Args:
         function: The function.
@@ -22,12 +23,14 @@ def jit(function: Callable[..., Any], level: int = 1, **options: Any) -> Callabl
     """
 
     @functools.cache
-    def compiled() -> Callable[..., Any]:
-        compiler_options = {"xla_backend_optimization_level": level} if jax.default_backend() == "cpu" else None
-        return jax.jit(function, compiler_options=compiler_options, **options)
+    def compiled(traced: bool) -> Callable[..., Any]:
+        # Options of the compiler are refused inside another program.
+        low = jax.default_backend() == "cpu" and not traced
+        return jax.jit(function, compiler_options={"xla_backend_optimization_level": level} if low else None, **options)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return compiled()(*args, **kwargs)
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        return compiled(traced)(*args, **kwargs)
 
     return call

@@ -209,11 +209,8 @@ def make_world(
         settings, correlation=0.0, label_noise=0.0, rationality=1.0, unseen_weight=0.0, per_token=False
     )
     key = jax.random.key(key) if isinstance(key, int) else key
-    # Options of the compiler are refused inside somebody else's program.
-    traced = any(isinstance(one, jax.core.Tracer) for one in (key, matrix, *numbers.values()))
-    draw, learn = (_draw_world, _learn) if traced else (_draw_at_once, _learn_at_once)
-    matrix = jnp.asarray(matrix, jnp.float32)
-    return learn(shapes, draw(shapes, key), matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
+    drawn, matrix = _draw_world(shapes, key), jnp.asarray(matrix, jnp.float32)
+    return _learn(shapes, drawn, matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
 
 
 class _Drawn(NamedTuple):
@@ -225,6 +222,8 @@ class _Drawn(NamedTuple):
     keys: jax.Array
 
 
+# It runs for milliseconds however it is compiled, and a sampler of Dirichlet variables takes seconds to compile well.
+@partial(jit, level=0, static_argnames="settings")
 def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
     for_reference, for_networks, for_samples, for_pairs, for_choices, for_fit = jax.random.split(key, 6)
     reference = draw_reference(for_reference, settings.vocabulary, settings.prompts)
@@ -233,10 +232,7 @@ def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
     return _Drawn(reference, networks, pairs, jnp.stack([for_samples, for_choices, for_fit]))
 
 
-# It runs for milliseconds however it is compiled, and a sampler of Dirichlet variables takes seconds to compile well.
-_draw_at_once = jit(_draw_world, level=0, static_argnames="settings")
-
-
+@partial(jit, static_argnames="settings")
 def _learn(
     settings: TokenWorldSettings,
     drawn: _Drawn,
@@ -261,9 +257,6 @@ def _learn(
     else:
         models = standardise(model, parameters, calibration)
     return World(reference, models, gold, comparisons)
-
-
-_learn_at_once = jit(_learn, static_argnames="settings")
 
 
 def draw_reference(key: jax.Array, vocabulary: int, prompts: int) -> MarkovReference:
