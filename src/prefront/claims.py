@@ -14,6 +14,8 @@ from prefront.files import DamagedFileError, write_atomically
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from prefront.statistics import Comparison
+
 Verdict = Literal["holds", "fails", "undecided"]
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
@@ -84,6 +86,23 @@ def judge(p_for: float, p_against: float, level: float = 0.05) -> Verdict:
     if p_for < level:
         return "holds"
     return "fails" if p_against < level else "undecided"
+
+
+def claim_of_pairs(found: Comparison, **fields: Any) -> Claim:
+    """Returns the claim that ours are larger, as a paired comparison decides it at level 0.05.
+
+    Args:
+        found: The comparison, which gives figure, interval, p-value, verdict and number of seeds.
+        **fields: All other fields of the claim, and those that are to be otherwise.
+    """
+    decided: dict[str, Any] = {
+        "measured": found.gain,
+        "seeds": found.pairs,
+        "verdict": judge(found.p_greater, found.p_less),
+        "interval": found.interval,
+        "p_value": found.p_greater,
+    }
+    return Claim(**decided | fields)
 
 
 def write_claims(path: str | Path, claims: Sequence[Claim]) -> None:

@@ -88,6 +88,25 @@ class Significance:
     exact: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Paired scores compared both ways.
+
+    Attributes:
+        gain: Mean of what ours are ahead.
+        interval: Its 95 % bootstrap interval.
+        p_greater: p-value of Wilcoxon's one-sided test that ours are larger.
+        p_less: The same that ours are smaller.
+        pairs: Number of pairs.
+    """
+
+    gain: float
+    interval: tuple[float, float]
+    p_greater: float
+    p_less: float
+    pairs: int
+
+
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     """Computes the interquartile mean: the mean of the middle half (a quarter is cut off at each end, rounded down)."""
     return stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis)
@@ -215,6 +234,21 @@ def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative =
         method = "exact" if exact else "asymptotic"
         p_value = float(stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
     return Significance("Wilcoxon signed-rank", statistic, p_value, alternative, len(kept), exact)
+
+
+def compare_pairs(ours: ArrayLike, theirs: ArrayLike, gains: ArrayLike | None = None) -> Comparison:
+    """Compares paired scores: the mean gain with its interval, and signed-rank tests on both sides.
+
+    Args:
+        ours: Scores, shape (pairs,).
+        theirs: Scores, shape (pairs,).
+        gains: What ours are ahead where that is told in another unit than the tests look at, shape (pairs,); by
+            default `ours - theirs`.
+    """
+    greater, less = (wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less"))
+    ahead = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64) if gains is None else gains
+    found = stratified_bootstrap(ahead, np.mean)
+    return Comparison(found.estimate, (found.low, found.high), greater, less, found.runs[0])
 
 
 def permutation_test(

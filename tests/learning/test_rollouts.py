@@ -99,23 +99,28 @@ def test_training_and_evaluation_are_the_same(pair):
         assert not np.allclose(start, one, atol=1e-3)
 
 
-def test_known_returns_of_stochastic_policies_are_what_they_earn():
+def test_known_returns_are_what_policies_earn():
     environment = prefront.make("ResourceGathering-v0")
     config = LearnerConfig(network="tabular", action_bias=1.0)
     network = ActorCritic.build(config, environment.observation_space, environment.action_space, 3, 0.99)
     policy, table = network.policy, transition_table(environment, network.policy)
     episodes, horizon = 10_000, environment.max_episode_steps
 
-    def three(key):
+    def both(key):
         parameters = policy.init(key, 1.0)
-        known = exact_returns(table, policy, parameters, 0.99, horizon, stochastic=True)
-        earned = evaluate(environment, policy, parameters, jax.random.key(9), episodes, 0.99, stochastic=True).returns
-        return known, earned, exact_returns(table, policy, parameters, 0.99, horizon)
+        return [
+            (
+                exact_returns(table, policy, parameters, 0.99, horizon, stochastic),
+                evaluate(environment, policy, parameters, jax.random.key(9), episodes, 0.99, stochastic).returns,
+            )
+            for stochastic in (True, False)
+        ]
 
-    known, earned, greedy = jit(three, level=0)(jax.random.key(4))
+    drawn, greedy = jit(both, level=0)(jax.random.key(4))
     # A return lies within [-1, 1], so its mean is this sharp.
-    np.testing.assert_allclose(known, earned, atol=4 / np.sqrt(episodes))
-    assert not np.allclose(known, greedy, atol=1e-3)
+    np.testing.assert_allclose(*drawn, atol=4 / np.sqrt(episodes))
+    np.testing.assert_allclose(*greedy, atol=4 / np.sqrt(episodes))
+    assert not np.allclose(drawn[0], greedy[0], atol=1e-3)
 
 
 def test_a_still_policys_estimate_is_the_mean_over_all_its_episodes():

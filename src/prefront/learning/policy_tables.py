@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,14 +18,16 @@ class TransitionTable(NamedTuple):
 
     Attributes:
         encoded: Encoded observation of each state, leading axis (S,).
-        successors: Shape (S, A, K).
-        probabilities: Shape (S, A, K); zero in terminal states.
+        sources: The states from which each state is reached, shape (S, M), with M the most ways into one state.
+        actions: The actions that lead there, shape (S, M).
+        probabilities: How likely they do, shape (S, M); zero for ways that do not exist, and out of terminal states.
         rewards: Expected vector rewards, shape (S, A, objectives).
         initial: Distribution over the states in which episodes start, shape (S,).
     """
 
     encoded: jax.Array
-    successors: jax.Array
+    sources: jax.Array
+    actions: jax.Array
     probabilities: jax.Array
     rewards: jax.Array
     initial: jax.Array
@@ -47,10 +48,19 @@ def transition_table(environment: Environment, policy: PolicyNetwork) -> Transit
     initial = np.zeros(len(table.terminal))
     np.add.at(initial, table.initial_states, table.initial_probabilities)
     rewards = (probabilities[..., None] * table.rewards).sum(2)
-    return TransitionTable(
-        encoded, *(jnp.asarray(one, jnp.int32 if one.dtype == np.int32 else jnp.float32)
-                   for one in (table.successors, probabilities, rewards, initial))
-    )  # fmt: skip
+
+    # Terminal states pay nothing: who reaches them need not be counted.
+    ways = np.argwhere((probabilities > 0) & ~table.terminal[table.successors])
+    targets = table.successors[tuple(ways.T)]
+    order = np.argsort(targets, kind="stable")
+    ways, targets = ways[order], targets[order]
+    column = np.arange(len(targets)) - np.searchsorted(targets, targets)
+    sources, actions = np.zeros((2, len(initial), column.max(initial=0) + 1), np.int32)
+    likely = np.zeros(sources.shape)
+    sources[targets, column], actions[targets, column] = ways[:, 0], ways[:, 1]
+    likely[targets, column] = probabilities[tuple(ways.T)]
+    floats = (jnp.asarray(one, jnp.float32) for one in (likely, rewards, initial))
+    return TransitionTable(encoded, jnp.asarray(sources), jnp.asarray(actions), *floats)
 
 
 def exact_returns(
@@ -61,7 +71,7 @@ def exact_returns(
     horizon: int,
     stochastic: bool = False,
 ) -> jax.Array:
-    """Returns the expected discounted return of a policy, shape (objectives,).
+    """Returns the expected discounted return of a policy, shape (objectives,): its visits to states times rewards.
 
     Args:
         table: The environment.
@@ -71,21 +81,20 @@ def exact_returns(
         horizon: Episodes end after this many steps.
         stochastic: Whether actions are drawn, or the distribution's mode is taken.
     """
-    distribution = partial(policy.distribution_of, parameters)
-    if stochastic:
-        actions = jnp.arange(table.rewards.shape[1])
-        log = jax.vmap(lambda encoded: jax.vmap(distribution(encoded).log_probability)(actions))(table.encoded)
-        chosen = jnp.exp(log)
-        rewards = jnp.einsum("sa,sao->so", chosen, table.rewards)
-        probabilities = (chosen[..., None] * table.probabilities).reshape(len(chosen), -1)
-        successors = table.successors.reshape(len(chosen), -1)
-    else:
-        actions = jax.vmap(lambda encoded: distribution(encoded).mode())(table.encoded)
-        states = jnp.arange(actions.shape[0])
-        rewards = table.rewards[states, actions]
-        successors, probabilities = table.successors[states, actions], table.probabilities[states, actions]
+    number = jnp.arange(table.rewards.shape[1])
 
-    def backup(_: int, values: jax.Array) -> jax.Array:
-        return rewards + gamma * jnp.sum(probabilities[..., None] * values[successors], axis=1)
+    def probabilities(encoded: jax.Array) -> jax.Array:
+        distribution = policy.distribution_of(parameters, encoded)
+        if not stochastic:
+            return (number == distribution.mode()).astype(jnp.float32)
+        return jnp.exp(jax.vmap(distribution.log_probability)(number))
 
-    return table.initial @ jax.lax.fori_loop(0, horizon, backup, jnp.zeros_like(rewards))
+    chosen = jax.vmap(probabilities)(table.encoded)
+    flow = gamma * table.probabilities * chosen[table.sources, table.actions]
+
+    def step(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        present, visits = carry
+        return jnp.sum(flow * present[table.sources], axis=1), visits + present
+
+    _, visits = jax.lax.fori_loop(0, horizon, step, (table.initial, jnp.zeros_like(table.initial)))
+    return jnp.einsum("s,sa,sao->o", visits, chosen, table.rewards)
