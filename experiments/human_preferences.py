@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefront.checks import check_between, check_distinct, check_least
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments import human_preferences_models as models
@@ -72,15 +73,12 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
-        for name in ("draws", "random_rewards", "simulated_preferences"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not min(self.learning_rates, default=0) > 0:
+        check_distinct(self, "preferences", "learning_rates")
+        check_least(self, 1, "preferences", "draws", "random_rewards", "simulated_preferences")
+        check_least(self, 2, "folds")
+        check_between(self, 0, 1, "gamma")
+        if not min(self.learning_rates) > 0:
             raise ValueError(f"learning_rates must be positive, got {self.learning_rates}.")
-        if self.folds < 2:
-            raise ValueError(f"folds must be at least 2, got {self.folds}.")
-        if min(self.preferences, default=0) < 1 or len(set(self.preferences)) < len(self.preferences):
-            raise ValueError(f"preferences must be different numbers from 1, got {self.preferences}.")
 
 
 _SMALL = Settings(

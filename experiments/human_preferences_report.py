@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.claims import Claim, judge
+from prefront.claims import Claim, claim_of_pairs
 from prefront.experiment import Results
 from prefront.experiments.human_preferences_models import GIVEN, LEARNED, REGRETS
+from prefront.experiments.near_optimality import in_order, label_numbers, near, percentage, plot_shares
 from prefront.tables import Table
 
 PAPER = "Knox et al. (2024), section 6.3"
 SIMULATED = "simulated"
-NEAR_OPTIMAL = 0.9
 # 10-fold cross-entropy by one scale, measured by an independent implementation.
 REFERENCE = {"Privileged-Control": {"partial_return": 0.620, "regret": 0.573}}
 TOLERANCE = 0.005
@@ -49,18 +49,12 @@ def _predicts(results: Results, model: tuple[str, str], other: str, sentence: st
     """Decides whether one model has lower held-out cross-entropy than another of its kind."""
     reward, name = model
     better, worse = (_column(results, reward, one, "cross_entropy") for one in (name, other))
-    interval = statistics.stratified_bootstrap(worse - better, np.mean)
-    tests = _one_sided(worse, better)
-    return Claim(
+    return claim_of_pairs(
+        statistics.compare_pairs(worse, better),
         sentence=sentence,
         paper=paper,
         stated="lower cross-entropy" if paper else "",
-        measured=interval.estimate,
         quantity="nats lower",
-        seeds=len(better),
-        verdict=judge(*tests),
-        interval=(interval.low, interval.high),
-        p_value=tests[0],
         test="Wilcoxon signed-rank over folds, one-sided; 95 % bootstrap interval",
         conditions=f"{_conditions(results)}; {results.settings.folds}-fold cross-validation",
     )
@@ -83,22 +77,14 @@ def _as_measured(results: Results, name: str, stated: float) -> Claim:
 
 def _learns(results: Results, regret: str, size: int) -> Claim:
     """Decides whether a regret learner is near-optimal more often than the partial return learner."""
-    ours, theirs = (
-        100.0 * (_scaled(results, name, size) >= NEAR_OPTIMAL).astype(float) for name in (regret, "partial_return")
-    )
-    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
-    tests = _one_sided(ours, theirs)
-    return Claim(
+    ours, theirs = (100.0 * near(_scaled(results, name, size)) for name in (regret, "partial_return"))
+    return claim_of_pairs(
+        statistics.compare_pairs(ours, theirs),
         sentence=f"From {size:,} preferences, the regret learner ({_values(regret)}) is near-optimal more often than "
         "the partial return learner.",
         paper=PAPER,
         stated="more often",
-        measured=interval.estimate,
         quantity=f"points near-optimal ({ours.mean():.0f} and {theirs.mean():.0f} %)",
-        seeds=len(ours),
-        verdict=judge(*tests),
-        interval=(interval.low, interval.high),
-        p_value=tests[0],
         test="sign test of near-optimality, paired by draw, one-sided; 95 % bootstrap interval",
         conditions=f"{_conditions(results)}; draws without replacement from the same preferences",
     )
@@ -119,15 +105,8 @@ def _sizes(results: Results) -> list[int]:
     return sorted({int(size) for size in results["learning"]["preferences"]}) if "learning" in results.tables else []
 
 
-def _one_sided(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Returns the p-values of signed-rank tests that the first is greater, and that it is less."""
-    greater, less = (statistics.wilcoxon_test(first, second, side) for side in ("greater", "less"))
-    return greater.p_value, less.p_value
-
-
 def _column(results: Results, reward: str, model: str, column: str) -> np.ndarray:
-    rows = results["folds"].where(reward=reward, model=model)
-    return rows[column][np.lexsort((rows["fold"], rows["seed"]))]
+    return in_order(results["folds"].where(reward=reward, model=model), "fold", column)
 
 
 def _weighted(results: Results, reward: str, model: str, column: str) -> float:
@@ -137,8 +116,7 @@ def _weighted(results: Results, reward: str, model: str, column: str) -> float:
 
 
 def _scaled(results: Results, model: str, size: int) -> np.ndarray:
-    rows = results["learning"].where(model=model, preferences=size)
-    return rows["scaled_return"][np.lexsort((rows["draw"], rows["seed"]))]
+    return in_order(results["learning"].where(model=model, preferences=size), "draw")
 
 
 def summary(results: Results) -> Table:
@@ -153,8 +131,8 @@ def summary(results: Results) -> Table:
                 "strict accuracy": _weighted(results, reward, name, "accuracy"),
             }
             for size in _sizes(results):
-                near = _scaled(results, name, size) >= NEAR_OPTIMAL if reward == "learned" else np.array([])
-                row[f"% near-optimal from {size:,}"] = f"{100 * near.mean():.0f}" if len(near) else ""
+                share = f"{percentage(_scaled(results, name, size)):.0f}" if reward == "learned" else ""
+                row[f"% near-optimal from {size:,}"] = share
             rows.append(row)
     return Table.from_rows(rows)
 
@@ -176,13 +154,9 @@ def plot(results: Results, folder: Path) -> list[Path]:
         left.axvline(np.log(2), color=plots.EXACT, linewidth=0.8, linestyle=":")
         left.set_xlabel("held-out cross-entropy, nats\n(mean, 95 % interval over folds; dotted: chance)")
         for number, (name, label) in enumerate(LEARNED.items()):
-            shares = [statistics.share_interval(_scaled(results, name, size) >= NEAR_OPTIMAL) for size in sizes]
-            plots.plot_estimates(right, sizes, shares, number, label)
-        right.set_xscale("log")
-        right.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        right.minorticks_off()
+            plot_shares(right, sizes, [_scaled(results, name, size) for size in sizes], number, label)
+        label_numbers(right, sizes)
         right.set_ylim(0, 1.02)
-        right.set_xlabel("preferences")
         right.set_ylabel("share of draws near-optimal")
         figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
         return plots.save(figure, folder, "human_preferences")

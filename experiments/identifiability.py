@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import plots
+from prefront.checks import check_between, check_least
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.statistics import stratified_bootstrap
@@ -61,12 +62,8 @@ class Settings:
     comparisons: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "length", "comparisons"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("gamma", "other_gamma"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}.")
+        check_least(self, 1, "tasks", "length", "comparisons")
+        check_between(self, 0, 1, "gamma", "other_gamma")
         if min(self.prizes) <= 52 or self.prizes[0] == self.prizes[1]:
             raise ValueError(f"prizes must be two different numbers above 52, got {self.prizes}.")
 

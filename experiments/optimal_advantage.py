@@ -21,8 +21,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.claims import Claim, Verdict, judge
+from prefront.checks import check_between, check_distinct, check_least
+from prefront.claims import Claim, Verdict, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
+from prefront.experiments.near_optimality import (
+    compare,
+    in_order,
+    label_numbers,
+    near,
+    plot_shares,
+    share_and_median,
+)
 from prefront.tables import Table
 
 if TYPE_CHECKING:
@@ -35,7 +44,6 @@ Absorbing = Literal["with", "without"]
 Use = Literal["greedy", "argmax", "reward"]
 USES: dict[Use, str] = {"greedy": "greedy", "argmax": "greedy without tolerance", "reward": "as a reward"}
 DRAWN: tuple[Use, ...] = ("greedy", "reward")
-NEAR_OPTIMAL = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,20 +78,10 @@ class Settings:
     tolerance: float = 0.03
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "chunk", "length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("labels", "absorbing", "preferences"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be one or more different values, got {values}.")
-        if min(self.preferences) < 1:
-            raise ValueError(f"preferences must be at least 1, got {self.preferences}.")
-        if not 0 < self.gamma < 1:
-            raise ValueError(f"gamma must lie in (0, 1), got {self.gamma}.")
-        for name in ("indifference", "tolerance"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        check_distinct(self, "labels", "absorbing", "preferences")
+        check_least(self, 1, "tasks", "chunk", "length", "preferences")
+        check_least(self, 0, "indifference", "tolerance")
+        check_between(self, 0, 1, "gamma")
 
 
 PRESETS = {"paper": Settings(), "smoke": Settings(tasks=3, chunk=3, preferences=(100,))}
@@ -181,9 +179,7 @@ def _full_segments(mdp: TabularMDP, number: int, length: int, rng: np.random.Gen
 
 
 def _returns(results: Results, column: str = "scaled_return", **where: Any) -> np.ndarray:
-    """Returns one column in the order of seeds and tasks."""
-    rows = results["fits"].where(**where)
-    return rows[column][np.lexsort((rows["task"], rows["seed"]))]
+    return in_order(results["fits"].where(**where), "task", column)
 
 
 def claims(results: Results) -> list[Claim]:
@@ -232,7 +228,7 @@ def claims(results: Results) -> list[Claim]:
 
 def _share(sentence: str, reached: np.ndarray, bound: float, at_least: bool, conditions: str) -> Claim:
     """Decides whether a share lies on one side of a bound, by where its interval lies."""
-    share, low, high = statistics.share_interval(reached >= NEAR_OPTIMAL)
+    share, low, high = statistics.share_interval(near(reached))
     above, below = low >= bound, high <= bound
     if not at_least:
         above, below = below, above
@@ -257,21 +253,13 @@ def _effect(
     """Decides whether the mistake does better in the first of two conditions, on the same tasks."""
     size = max(results.settings.preferences)
     ask = functools.partial(_returns, results, use="reward", preferences=size)
-    ours, theirs = (np.round(ask(**one), 6) for one in pair)
-    gains = 100.0 * ((ours >= NEAR_OPTIMAL).astype(float) - (theirs >= NEAR_OPTIMAL))
-    interval = statistics.stratified_bootstrap(gains, np.mean)
-    tests = [statistics.wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less")]
     sizes = [f"{np.median(ask('largest', **one)):.2g} {name}" for one, name in zip(pair, names, strict=True)]
-    return Claim(
+    return claim_of_pairs(
+        compare(*(ask(**one) for one in pair)),
         sentence=sentence,
         paper=PAPER,
         stated="",
-        measured=interval.estimate,
         quantity=f"points near-optimal; median |max_a g| {', '.join(sizes)}",
-        seeds=len(gains),
-        verdict=judge(*tests),
-        interval=(interval.low, interval.high),
-        p_value=tests[0],
         test="Wilcoxon signed-rank of scaled returns, paired by task, one-sided; 95 % bootstrap interval of the points",
         conditions=conditions,
     )
@@ -287,8 +275,7 @@ def summary(results: Results) -> Table:
                 where = {"labels": labels, "absorbing": absorbing, "use": use}
                 row = {"answers": labels, "absorbing transitions": absorbing, "use": label}
                 for size in settings.preferences:
-                    found = _returns(results, **where, preferences=size)
-                    row[f"{size:,}"] = f"{100 * np.mean(found >= NEAR_OPTIMAL):.0f} ({np.median(found):.2f})"
+                    row[f"{size:,}"] = share_and_median(_returns(results, **where, preferences=size))
                 largest = _returns(results, "largest", **where, preferences=max(settings.preferences))
                 rows.append({**row, "median |max_a g|": float(np.median(largest))})
     return Table.from_rows(rows)
@@ -307,9 +294,8 @@ def plot(results: Results, folder: Path) -> list[Path]:
             series = [(use, absorbing) for use in DRAWN for absorbing in settings.absorbing]
             for number, (use, absorbing) in enumerate(series):
                 where = {"labels": labels, "absorbing": absorbing, "use": use}
-                found = [_returns(results, **where, preferences=size) >= NEAR_OPTIMAL for size in levels]
-                shares = [statistics.share_interval(one) for one in found]
-                plots.plot_estimates(axes, levels, shares, number, f"{USES[use]}, {absorbing}")
+                found = [_returns(results, **where, preferences=size) for size in levels]
+                plot_shares(axes, levels, found, number, f"{USES[use]}, {absorbing}")
             axes.set_ylim(0, 1.02)
             axes.set_title(f"{labels} answers")
         panels[0].set_ylabel("share of tasks near-optimal")
@@ -324,10 +310,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         panels[-1].set_ylabel("|max$_a$ g(s, a)|, median over states")
         panels[-1].set_ylim(0)
         for axes in panels:
-            axes.set_xscale("log")
-            axes.set_xticks(levels, [f"{level:,}" for level in levels])
-            axes.minorticks_off()
-            axes.set_xlabel("preferences")
+            label_numbers(axes, levels)
         return plots.save(figure, folder, "optimal_advantage")
 
 

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.claims import Claim, judge
+from prefront.checks import check_between, check_distinct, check_least
+from prefront.claims import Claim, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
+from prefront.experiments.near_optimality import PAPER, compare, in_order, label_numbers, percentage, plot_shares
 from prefront.tables import Table
 
 MODELS = {"regret": "regret", "partial_return": "partial return"}
-NEAR_OPTIMAL = 0.9
-# Scaled returns closer than this are equal: policies are evaluated to rounding only.
-SAME = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +42,9 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
-        for name, value in (("draws", self.draws), ("length", self.length), ("fresh", self.fresh)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if min(self.preferences, default=0) < 1 or len(set(self.preferences)) < len(self.preferences):
-            raise ValueError(f"preferences must be different numbers from 1, got {self.preferences}.")
+        check_distinct(self, "preferences")
+        check_least(self, 1, "preferences", "draws", "length", "fresh")
+        check_between(self, 0, 1, "gamma")
 
 
 def parts(settings: Settings) -> list[str]:
@@ -101,34 +98,25 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 
 
 def _column(results: Results, model: str, size: int, column: str = "scaled_return") -> np.ndarray:
-    rows = results["rewards"].where(model=model, preferences=size)
-    return rows[column][np.lexsort((rows["draw"], rows["seed"]))]
+    return in_order(results["rewards"].where(model=model, preferences=size), "draw", column)
 
 
 def claims(results: Results) -> list[Claim]:
     """Decides whether the model that is right about people learns better rewards from the largest number of choices."""
     settings: Settings = results.settings
     size = max(settings.preferences)
-    ours, theirs = (np.round(_column(results, name, size), SAME) for name in MODELS)
-    gains = 100.0 * ((ours >= NEAR_OPTIMAL).astype(float) - (theirs >= NEAR_OPTIMAL))
-    interval = statistics.stratified_bootstrap(gains, np.mean)
-    tests = [statistics.wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less")]
-    shares = " and ".join(f"{100 * np.mean(values >= NEAR_OPTIMAL):.0f} %" for values in (ours, theirs))
+    ours, theirs = (_column(results, name, size) for name in MODELS)
     return [
-        Claim(
+        claim_of_pairs(
+            compare(ours, theirs),
             sentence=f"From {size:,} choices of people who choose by regret, a model that assumes regret learns a "
             "better reward than one that assumes partial return.",
-            paper="Knox et al. (2024), section 6.2",
+            paper=PAPER,
             stated="near-optimal more often",
-            measured=interval.estimate,
-            quantity=f"points near-optimal ({shares})",
-            seeds=len(gains),
-            verdict=judge(*tests),
-            interval=(interval.low, interval.high),
-            p_value=tests[0],
+            quantity=f"points near-optimal ({percentage(ours):.0f} % and {percentage(theirs):.0f} %)",
             test="Wilcoxon signed-rank of scaled returns under the true reward, paired by set of choices, one-sided; "
             "95 % bootstrap interval of the points",
-            conditions=f"delivery task, {len(gains)} sets of choices, segments of {settings.length} transitions, "
+            conditions=f"delivery task, {len(ours)} sets of choices, segments of {settings.length} transitions, "
             f"logistic answers, temperature 1, discount {settings.gamma:g}",
         )
     ]
@@ -144,7 +132,7 @@ def summary(results: Results) -> Table:
                 {
                     "model": label,
                     "preferences": size,
-                    "% near-optimal": 100 * float(np.mean(reached >= NEAR_OPTIMAL)),
+                    "% near-optimal": percentage(reached),
                     "median scaled return": float(np.median(reached)),
                     "accuracy on fresh choices": float(np.mean(_column(results, name, size, "accuracy"))),
                 }
@@ -158,18 +146,14 @@ def plot(results: Results, folder: Path) -> list[Path]:
     with plots.style():
         figure, (left, right) = plots.new_figure(columns=2, height=2.3)
         for number, (name, label) in enumerate(MODELS.items()):
-            near = [statistics.share_interval(_column(results, name, size) >= NEAR_OPTIMAL) for size in sizes]
-            plots.plot_estimates(left, sizes, near, number, label)
+            plot_shares(left, sizes, [_column(results, name, size) for size in sizes], number, label)
             right_share = []
             for size in sizes:
                 interval = statistics.stratified_bootstrap(_column(results, name, size, "accuracy"), np.mean)
                 right_share.append((interval.estimate, interval.low, interval.high))
             plots.plot_estimates(right, sizes, right_share, number, label)
         for axes, label in ((left, "share of rewards near-optimal"), (right, "accuracy on fresh choices")):
-            axes.set_xscale("log")
-            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-            axes.minorticks_off()
-            axes.set_xlabel("choices by regret")
+            label_numbers(axes, sizes, "choices by regret")
             axes.set_ylabel(label)
         left.set_ylim(0, 1.02)
         left.legend(loc="upper left", title="model", title_fontsize=8)

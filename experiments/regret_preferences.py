@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from prefront.checks import check_between, check_distinct, check_least
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments import regret_preferences_report as report
@@ -100,27 +101,10 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
-        for name in (
-            "mdps",
-            "risky_mdps",
-            "chunk",
-            "length",
-            "lengths_preferences",
-            "random_rewards",
-            "risky_rewards",
-            "test_preferences",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("studies", "labels", "learners", "preferences", "lengths", "risky_preferences"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be one or more different values, got {values}.")
-        for name in ("preferences", "lengths", "risky_preferences"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not 0 < self.gamma < 1:
-            raise ValueError(f"gamma must lie in (0, 1), got {self.gamma}.")
+        check_distinct(self, "studies", "labels", "learners", "preferences", "lengths", "risky_preferences")
+        check_least(self, 1, "mdps", "risky_mdps", "chunk", "length", "random_rewards", "risky_rewards")
+        check_least(self, 1, "preferences", "lengths", "lengths_preferences", "risky_preferences", "test_preferences")
+        check_between(self, 0, 1, "gamma")
 
     def sizes(self, study: str, learner: str = "regret") -> tuple[int, ...]:
         """Returns the numbers of preferences at which a learner is fitted in a study."""

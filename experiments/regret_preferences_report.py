@@ -5,19 +5,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.claims import Claim, Verdict, judge
+from prefront.claims import Claim, Verdict, claim_of_pairs, judge
 from prefront.experiment import Results
+from prefront.experiments.near_optimality import (
+    NEAR_OPTIMAL,
+    PAPER,
+    compare,
+    in_order,
+    label_numbers,
+    near,
+    percentage,
+    plot_shares,
+    share_and_median,
+)
 from prefront.tables import Table
 
-PAPER = "Knox et al. (2024), section 6.2"
-NEAR_OPTIMAL = 0.9
-# Scaled returns closer than this are equal: policies are evaluated to rounding only.
-SAME = 6
 LEVEL, HEADLINE_LEVEL, HEADLINE_POINTS, HEADLINE_SIZE = 0.05, 0.01, 10, 100
 GOOD_PREDICTION = 0.98
 NAMES = {
@@ -36,27 +43,8 @@ VALUES = {
 OWN = (("regret", "regret"), ("partial_return", "partial_return"))
 
 
-class _Comparison(NamedTuple):
-    """Two learners on the same tasks: points by which the first is near-optimal more often, and signed-rank tests."""
-
-    points: float
-    interval: tuple[float, float]
-    p_for: float
-    p_against: float
-
-
 def _returns(results: Results, cell: tuple[str, str], **where: Any) -> np.ndarray:
-    """Returns scaled returns in the order of seeds and tasks."""
-    rows = results["fits"].where(learner=cell[0], generator=cell[1], **where)
-    return rows["scaled_return"][np.lexsort((rows["task"], rows["seed"]))]
-
-
-def _compare(first: np.ndarray, second: np.ndarray) -> _Comparison:
-    gains = 100.0 * ((first >= NEAR_OPTIMAL).astype(float) - (second >= NEAR_OPTIMAL))
-    interval = statistics.stratified_bootstrap(gains, np.mean)
-    ours, theirs = np.round(first, SAME), np.round(second, SAME)
-    tests = [statistics.wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less")]
-    return _Comparison(interval.estimate, (interval.low, interval.high), *tests)
+    return in_order(results["fits"].where(learner=cell[0], generator=cell[1], **where), "task")
 
 
 def _has(results: Results, study: str, *cells: tuple[str, str]) -> bool:
@@ -102,23 +90,20 @@ def _own_data(results: Results, labels: str) -> list[Claim]:
     ledger = []
     if HEADLINE_SIZE in results.settings.preferences:
         pair = [_returns(results, c, study="matrix", labels=labels, preferences=HEADLINE_SIZE) for c in OWN]
-        found = _compare(*pair)
-        enough = found.points >= HEADLINE_POINTS
-        small = found.interval[1] < HEADLINE_POINTS or found.p_against < HEADLINE_LEVEL
-        shares = " and ".join(f"{100 * np.mean(one >= NEAR_OPTIMAL):.0f} %" for one in pair)
-        verdict: Verdict = "holds" if enough and found.p_for < HEADLINE_LEVEL else "fails" if small else "undecided"
+        found = compare(*pair)
+        enough = found.gain >= HEADLINE_POINTS
+        small = found.interval[1] < HEADLINE_POINTS or found.p_less < HEADLINE_LEVEL
+        shares = " and ".join(f"{percentage(one):.0f} %" for one in pair)
+        verdict: Verdict = "holds" if enough and found.p_greater < HEADLINE_LEVEL else "fails" if small else "undecided"
         ledger.append(
-            Claim(
+            claim_of_pairs(
+                found,
+                verdict=verdict,
                 sentence=f"Each on its own {HEADLINE_SIZE} {labels} preferences, the regret learner is near-optimal in "
                 f"at least {HEADLINE_POINTS} percentage points more of the tasks than the partial return learner.",
                 paper=PAPER,
                 stated="more often",
-                measured=found.points,
                 quantity=f"points ({shares})",
-                seeds=len(pair[0]),
-                verdict=verdict,
-                interval=found.interval,
-                p_value=found.p_for,
                 test="95 % bootstrap interval of the points; Wilcoxon signed-rank of scaled returns, paired by task, "
                 "one-sided, level 0.01",
                 conditions=_conditions(results, "matrix", labels),
@@ -161,28 +146,26 @@ def _at_every(
     settings = results.settings
     levels = settings.lengths if axis == "length" else settings.sizes(study)
     found = {
-        level: _compare(*(_returns(results, c, study=study, labels=labels, **{axis: level}) for c in cells))
+        level: compare(*(_returns(results, c, study=study, labels=labels, **{axis: level}) for c in cells))
         for level in levels
     }
-    worst_for = max(one.p_for for one in found.values())
-    worst_against = min(1.0, len(found) * min(one.p_against for one in found.values()))
-    least = min(found, key=lambda level: found[level].points)
+    worst_for = max(one.p_greater for one in found.values())
+    worst_against = min(1.0, len(found) * min(one.p_less for one in found.values()))
+    least = min(found, key=lambda level: found[level].gain)
     verdict = judge(worst_for, worst_against, LEVEL)
-    if verdict == "holds" and found[least].points < 0:
+    if verdict == "holds" and found[least].gain < 0:
         verdict = "undecided"
     p_value, side = (worst_against, "worse") if verdict == "fails" else (worst_for, "better")
-    each = ", ".join(f"{level}: {one.points:+.1f}" for level, one in found.items())
+    each = ", ".join(f"{level}: {one.gain:+.1f}" for level, one in found.items())
     size = f", {settings.lengths_preferences} preferences" if study == "lengths" else ""
-    return Claim(
+    return claim_of_pairs(
+        found[least],
+        verdict=verdict,
+        p_value=p_value,
         sentence=sentence,
         paper=paper,
         stated="at every one",
-        measured=found[least].points,
-        quantity=f"points near-optimal, least ({'length' if axis == 'length' else 'preferences'} {least})",
-        seeds=_tasks(results, study),
-        verdict=verdict,
-        interval=found[least].interval,
-        p_value=p_value,
+        quantity=f"points near-optimal, least ({axis} {least})",
         test=f"points by {axis}: {each}; Wilcoxon signed-rank of scaled returns, paired by task, one-sided; p of the "
         + ("least significant" if side == "better" else "most significant, times their number (Bonferroni)")
         + f", that the first is {side}",
@@ -199,37 +182,34 @@ def _features(results: Results, labels: str) -> list[Claim]:
         return []
     size = max(sizes)
     ask = functools.partial(_returns, results, study="matrix", labels=labels, preferences=size)
-    make = functools.partial(Claim, paper="", stated="", conditions=_conditions(results, "matrix", labels))
+    common: dict[str, Any] = {"paper": "", "stated": "", "conditions": _conditions(results, "matrix", labels)}
     ledger = []
     for learner, values in VALUES.items():
         if not _has(results, "matrix", (learner, "regret")):
             continue
-        near = ask((learner, "regret")) >= NEAR_OPTIMAL
-        share, low, high = statistics.share_interval(near)
+        reached = near(ask((learner, "regret")))
+        share, low, high = statistics.share_interval(reached)
         ledger.append(
-            make(
+            Claim(
                 sentence=f"With {values}, {size:,} {labels} regret preferences leave the regret learner no failure.",
                 measured=100 * share,
                 quantity="% of the tasks near-optimal",
-                seeds=len(near),
-                verdict="holds" if near.all() else "fails",
+                seeds=len(reached),
+                verdict="holds" if reached.all() else "fails",
                 interval=(100 * low, 100 * high),
-                test=f"{(~near).sum()} failures; 95 % Wilson interval",
+                test=f"{(~reached).sum()} failures; 95 % Wilson interval",
+                **common,
             )
         )
         if learner != "regret" and _has(results, "matrix", OWN[0]):
-            found = _compare(ask((learner, "regret")), ask(OWN[0]))
             ledger.append(
-                make(
+                claim_of_pairs(
+                    compare(ask((learner, "regret")), ask(OWN[0])),
                     sentence=f"At {size:,} {labels} regret preferences, {values} serve the regret learner better "
                     f"than {VALUES['regret']}.",
-                    measured=found.points,
                     quantity="points near-optimal",
-                    seeds=len(near),
-                    verdict=judge(found.p_for, found.p_against),
-                    interval=found.interval,
-                    p_value=found.p_for,
                     test="95 % bootstrap interval; Wilcoxon signed-rank of scaled returns, paired by task, one-sided",
+                    **common,
                 )
             )
     return ledger
@@ -238,8 +218,8 @@ def _features(results: Results, labels: str) -> list[Claim]:
 def _prediction(results: Results) -> Claim:
     rows = results["fits"].where(study="matrix", labels=results.settings.labels[0])
     rows = rows.at(rows["accuracy"] >= GOOD_PREDICTION)
-    near = rows["scaled_return"] >= NEAR_OPTIMAL
-    share, low, high = statistics.share_interval(near) if len(rows) else (float("nan"), 0.0, 1.0)
+    reached = near(rows["scaled_return"])
+    share, low, high = statistics.share_interval(reached) if len(rows) else (float("nan"), 0.0, 1.0)
     least = f"; least scaled return {rows['scaled_return'].min():.4g}" if len(rows) else ""
     return Claim(
         sentence=f"Rewards that predict at least {100 * GOOD_PREDICTION:g} % of fresh strict preferences have "
@@ -249,9 +229,9 @@ def _prediction(results: Results) -> Claim:
         measured=100 * share,
         quantity="% of such fits",
         seeds=_tasks(results, "matrix"),
-        verdict="undecided" if not len(rows) else "holds" if near.all() else "fails",
+        verdict="undecided" if not len(rows) else "holds" if reached.all() else "fails",
         interval=(100 * low, 100 * high) if len(rows) else None,
-        test=f"{len(rows)} fits, {(~near).sum()} of them not near-optimal{least}; 95 % Wilson interval",
+        test=f"{len(rows)} fits, {(~reached).sum()} of them not near-optimal{least}; 95 % Wilson interval",
         conditions=_conditions(results, "matrix", results.settings.labels[0]),
     )
 
@@ -272,7 +252,7 @@ def summary(results: Results) -> Table:
                     }
                     for size in settings.sizes(study, cell[0]):
                         found = _returns(results, cell, study=study, labels=labels, length=length, preferences=size)
-                        row[f"{size:,}"] = f"{100 * np.mean(found >= NEAR_OPTIMAL):.0f} ({np.median(found):.2f})"
+                        row[f"{size:,}"] = share_and_median(found)
                     rows.append(row)
     sizes = sorted({int(name.replace(",", "")) for row in rows for name in row if name.replace(",", "").isdigit()})
     names = ["tasks", "answers", "learner", "data", "length", *(f"{size:,}" for size in sizes)]
@@ -308,14 +288,13 @@ def _plot_shares(
     for axes, labels in zip(panels, settings.labels, strict=False):
         for number, cell in enumerate(cells):
             own = settings.lengths if axis == "length" else settings.sizes(study, cell[0])
-            shares = [
-                statistics.share_interval(
-                    _returns(results, cell, study=study, labels=labels, **{axis: level}) >= NEAR_OPTIMAL
-                )
-                for level in own
-            ]
-            plots.plot_estimates(axes, own, shares, number, f"{NAMES[cell[0]]} \N{LEFTWARDS ARROW} {NAMES[cell[1]]}")
-        _label_axis(axes, axis, levels)
+            returns = [_returns(results, cell, study=study, labels=labels, **{axis: level}) for level in own]
+            plot_shares(axes, own, returns, number, f"{NAMES[cell[0]]} \N{LEFTWARDS ARROW} {NAMES[cell[1]]}")
+        if axis == "length":
+            axes.set_xlabel("transitions in a segment")
+            axes.set_xticks(levels)
+        else:
+            label_numbers(axes, levels)
         axes.set_title(f"{labels} answers")
     panels[0].set_ylabel("share of tasks near-optimal")
     panels[0].set_ylim(0, 1.02)
@@ -324,17 +303,6 @@ def _plot_shares(
     for axes in panels[len(settings.labels) :]:
         axes.set_visible(False)
     return plots.save(figure, folder, name)
-
-
-def _label_axis(axes: Any, axis: str, levels: Sequence[int]) -> None:
-    if axis == "length":
-        axes.set_xlabel("transitions in a segment")
-        axes.set_xticks(levels)
-        return
-    axes.set_xscale("log")
-    axes.set_xticks(levels, [f"{level:,}" for level in levels])
-    axes.minorticks_off()
-    axes.set_xlabel("preferences")
 
 
 def _plot_misspecification(results: Results, folder: Path) -> list[Path]:
@@ -346,14 +314,14 @@ def _plot_misspecification(results: Results, folder: Path) -> list[Path]:
     for learner, other in (("regret", "partial_return"), ("partial_return", "regret")):
         for labels in settings.labels:
             found = [
-                _compare(*(ask((learner, data), labels=labels, preferences=size) for data in (learner, other)))
+                compare(*(ask((learner, data), labels=labels, preferences=size) for data in (learner, other)))
                 for size in settings.preferences
             ]
-            losses = [(one.points, *one.interval) for one in found]
+            losses = [(one.gain, *one.interval) for one in found]
             plots.plot_estimates(left, settings.preferences, losses, number, f"{NAMES[learner]}, {labels}")
             number += 1
     left.axhline(0.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
-    _label_axis(left, "preferences", settings.preferences)
+    label_numbers(left, settings.preferences)
     left.set_ylabel("points near-optimal lost")
     left.set_title("own data minus the other model's")
     low, high = left.get_ylim()

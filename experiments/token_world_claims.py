@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from prefront import statistics
-from prefront.claims import Claim, Verdict, judge
+from prefront.claims import Claim, Verdict, claim_of_pairs
 
 
 def larger(
@@ -30,23 +30,11 @@ def larger(
         stated: The figure that the paper states.
         what: What the two means in the note are of.
     """
-    greater, less = (statistics.wilcoxon_test(ours, theirs, way) for way in ("greater", "less"))
-    interval = statistics.stratified_bootstrap(ours - theirs, np.mean)
     means = f"{what} {ours.mean():.3f} and {theirs.mean():.3f}"
-    tested = f"{greater.test}, paired by seed, one-sided; {means}; 95 % bootstrap interval"
-    tied = np.array_equal(ours, theirs)
-    return Claim(
-        sentence=sentence,
-        paper=paper,
-        stated=stated,
-        measured=interval.estimate,
-        quantity=quantity,
-        seeds=len(ours),
-        verdict="fails" if tied else judge(greater.p_value, less.p_value),
-        interval=(interval.low, interval.high),
-        p_value=greater.p_value,
-        test=f"equal in every seed; {means}" if tied else tested,
-    )
+    test = f"Wilcoxon signed-rank, paired by seed, one-sided; {means}; 95 % bootstrap interval"
+    tied = {"verdict": "fails", "test": f"equal in every seed; {means}"} if np.array_equal(ours, theirs) else {}
+    decided = {"sentence": sentence, "paper": paper, "stated": stated, "quantity": quantity, "test": test}
+    return claim_of_pairs(statistics.compare_pairs(ours, theirs), **decided | tied)
 
 
 def below(

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from prefront.claims import Claim, judge, read_claims, summary, to_markdown, to_table, write_claims
+from prefront.claims import Claim, claim_of_pairs, judge, read_claims, summary, to_markdown, to_table, write_claims
 from prefront.files import DamagedFileError
+from prefront.statistics import compare_pairs
 
 finite = st.floats(-1e300, 1e300)
 claims = st.builds(
@@ -80,6 +81,18 @@ def test_verdicts_follow_from_both_one_sided_tests():
     assert judge(0.4, 0.6) == "undecided"
     assert judge(float("nan"), float("nan")) == "undecided"
     assert judge(0.03, 0.97, level=0.01) == "undecided"
+
+
+def test_a_paired_comparison_decides_a_claim():
+    ours, theirs = [3.0, 4, 5, 6, 7, 8], [1.0, 1, 1, 1, 1, 1]
+    fields = {"sentence": "Ours are larger.", "paper": "", "stated": "", "quantity": "more"}
+    for pair, verdict, sign in (((ours, theirs), "holds", 1), ((theirs, ours), "fails", -1)):
+        found = claim_of_pairs(compare_pairs(*pair), **fields)
+        assert (found.verdict, found.measured, found.seeds) == (verdict, sign * 4.5, 6)
+        assert found.p_value == (1 / 64 if verdict == "holds" else 1.0)
+        assert found.interval[0] < found.measured < found.interval[1]
+    assert claim_of_pairs(compare_pairs(ours, ours), **fields).verdict == "undecided"
+    assert claim_of_pairs(compare_pairs(ours, ours), verdict="fails", **fields).verdict == "fails"
 
 
 def test_both_renderings_show_everything():

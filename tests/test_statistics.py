@@ -144,6 +144,19 @@ def test_five_seeds_that_all_agree_reach_one_in_thirty_two():
         assert test(ours, ours).p_value == 1
 
 
+def test_a_comparison_is_both_tests_and_the_mean_gain():
+    rng = np.random.default_rng(2)
+    ours, theirs = rng.normal(0.5, 1, 12), rng.normal(0, 1, 12)
+    found, other = statistics.compare_pairs(ours, theirs), statistics.compare_pairs(theirs, ours)
+    assert found.gain == -other.gain == pytest.approx(np.mean(ours - theirs))
+    assert (found.p_greater, found.p_less) == (other.p_less, other.p_greater)
+    assert found.p_greater == statistics.wilcoxon_test(ours, theirs, "greater").p_value
+    assert found.interval[0] < found.gain < found.interval[1]
+    wins = statistics.compare_pairs(ours, theirs, ours > theirs)
+    assert wins.gain == np.mean(ours > theirs)
+    assert (wins.p_greater, wins.p_less, wins.pairs) == (found.p_greater, found.p_less, 12)
+
+
 @pytest.mark.parametrize("test", [statistics.wilcoxon_test, statistics.permutation_test])
 def test_paired_tests_reject_a_true_hypothesis_as_seldom_as_they_say(test):
     rng = np.random.default_rng(1)

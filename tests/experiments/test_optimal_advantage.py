@@ -104,5 +104,5 @@ def test_bad_settings_are_named():
         study.Settings(tasks=0)
     with pytest.raises(ValueError, match="different values"):
         study.Settings(preferences=(3, 3))
-    with pytest.raises(ValueError, match="tolerance must not be negative, got -1"):
+    with pytest.raises(ValueError, match="tolerance must be at least 0, got -1"):
         study.Settings(tolerance=-1)
