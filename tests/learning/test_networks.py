@@ -1,5 +1,7 @@
 """Initial weights of the networks."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -8,12 +10,15 @@ from gymnasium.spaces import Box, MultiDiscrete
 from prefront.learning.networks import ValueNetwork
 
 
-@pytest.mark.parametrize("inputs", [2, 64, 100])
-def test_layers_start_orthogonal_with_the_gain_of_their_kind(inputs):
-    network = ValueNetwork.for_space(Box(-1, 1, (inputs,)), 3, "mlp", (64, 64))
+@pytest.mark.parametrize(("inputs", "hidden"), [(2, (64, 64)), (64, (64, 64)), (100, (4, 40)), (3, ())])
+def test_layers_start_orthogonal_with_the_gain_of_their_kind(inputs, hidden):
+    network = ValueNetwork.for_space(Box(-1, 1, (inputs,)), 3, "mlp", hidden)
     weights = network.init(jax.random.key(0))["weights"]
-    for name, gain in (("layer_0", np.sqrt(2)), ("layer_1", np.sqrt(2)), ("layer_2", 1.0)):
-        kernel = np.asarray(weights[name]["kernel"], float)
+    for i, (shape, gain) in enumerate(
+        zip(itertools.pairwise((inputs, *hidden, 3)), (*len(hidden) * [np.sqrt(2)], 1.0), strict=True)
+    ):
+        kernel = np.asarray(weights[f"layer_{i}"]["kernel"], float)
+        assert kernel.shape == shape
         product = kernel @ kernel.T if kernel.shape[0] <= kernel.shape[1] else kernel.T @ kernel
         assert product == pytest.approx(gain**2 * np.eye(len(product)), abs=1e-5)
 

@@ -143,3 +143,25 @@ def test_a_still_policys_estimate_is_the_mean_over_all_its_episodes():
     learner = measured(learner, [0.0, 0.0], [False, True], 1e-3)
     assert float(learner.estimate[0]) == pytest.approx(10 * 3 * 1.5 / 2.5)
     assert float(learner.episodes) == 2.5
+
+
+@pytest.mark.parametrize(("id", "exact"), [("ResourceGathering-v0", True), ("DeepSeaTreasure-v0", False)])
+def test_training_never_changes_the_form_of_a_population(id, exact):
+    """Else the same program would be compiled again for what it has itself returned."""
+    environment = prefront.make(id)
+    spaces, objectives = (environment.observation_space, environment.action_space), environment.reward_dim
+    network = ActorCritic.build(LearnerConfig(network="tabular" if exact else "mlp"), *spaces, objectives, 0.99)
+    table = transition_table(environment, network.policy) if exact else None
+    trainer = CompiledTrainer(environment, network, 2, 1, 0.99, 0, table=table)
+    goal = Goal(*(np.ones((2, objectives), np.float32) for _ in Goal._fields))
+    order = Order(goal, np.float32(0.1), np.bool_(True), np.int32(1))
+
+    def form(population):
+        leaves, structure = jax.tree.flatten(population)
+        return structure, [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
+
+    begun = jax.eval_shape(lambda iteration: trainer._start(trainer.seed, iteration, None, None), np.int32(0))
+    advanced, _ = jax.eval_shape(trainer.advance, begun, order)
+    learners = {name: getattr(advanced.learners, name) for name in ("policy", "critic", "scale")}
+    resumed = jax.eval_shape(trainer.resumed, advanced, learners)
+    assert form(begun) == form(advanced) == form(resumed)

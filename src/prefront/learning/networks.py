@@ -142,11 +142,12 @@ class ValueNetwork:
         if self.encoder.kind == "tabular":
             return {"weights": {"table": jnp.zeros((self.encoder.features, self.outputs))}}
         sizes = (self.encoder.features, *self.hidden, self.outputs)
-        weights = {}
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            gain = self.output_scale if i == len(sizes) - 2 else math.sqrt(2)
-            kernel = gain * _orthogonal(jax.random.fold_in(key, i), fan_in, fan_out)
-            weights[f"layer_{i}"] = {"kernel": kernel, "bias": jnp.zeros(fan_out)}
+        kernels = _orthogonal(key, list(itertools.pairwise(sizes)))
+        gains = [math.sqrt(2)] * len(self.hidden) + [self.output_scale]
+        weights = {
+            f"layer_{i}": {"kernel": gain * kernel, "bias": jnp.zeros(kernel.shape[1])}
+            for i, (gain, kernel) in enumerate(zip(gains, kernels, strict=True))
+        }
         statistics = self.encoder.statistics()
         return {"weights": weights, "statistics": statistics} if statistics else {"weights": weights}
 
@@ -293,23 +294,28 @@ class PolicyNetwork:
         return cls(**{**_with_tuples(description), "body": ValueNetwork(**_with_tuples(body))})
 
 
-def _orthogonal(key: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Draws a matrix with orthonormal rows or columns, whichever are fewer, uniformly, by Gram and Schmidt.
+def _orthogonal(key: jax.Array, shapes: list[tuple[int, int]]) -> list[jax.Array]:
+    """Draws matrices with orthonormal rows or columns, whichever are fewer, uniformly, by Gram and Schmidt.
 
     JAX's own initialiser calls LAPACK; several such calls in one program can wait for each other for ever when the CPU
-    client has a single thread.
+    client has a single thread. All matrices are drawn as one, padded by zeros: samplers take long to compile.
     """
-    drawn = jax.random.normal(key, (min(rows, columns), max(rows, columns)))
+    rows, columns = max(map(min, shapes)), max(map(max, shapes))
+    wide = np.arange(columns) < np.array([max(shape) for shape in shapes])[:, None, None]
+    drawn = jnp.where(wide, jax.random.normal(key, (len(shapes), rows, columns)), 0.0)
 
-    def add(basis: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-        vector = drawn[i]
+    def add(basis: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        i, vectors = at
         # Once more: a single pass leaves errors that grow with the condition of what was drawn.
         for _ in range(2):
-            vector = vector - basis.T @ (basis @ vector)
-        return basis.at[i].set(vector / jnp.linalg.norm(vector)), None
+            vectors = vectors - jnp.einsum("lrc,lr->lc", basis, jnp.einsum("lrc,lc->lr", basis, vectors))
+        # What pads a small matrix has no direction left.
+        lengths = jnp.maximum(jnp.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return basis.at[:, i].set(vectors / lengths), None
 
-    basis, _ = jax.lax.scan(add, jnp.zeros_like(drawn), jnp.arange(drawn.shape[0]))
-    return basis if rows <= columns else basis.T
+    basis, _ = jax.lax.scan(add, jnp.zeros_like(drawn), (jnp.arange(rows), drawn.swapaxes(0, 1)))
+    cut = [one[: min(shape), : max(shape)] for one, shape in zip(basis, shapes, strict=True)]
+    return [one if shape[0] <= shape[1] else one.T for one, shape in zip(cut, shapes, strict=True)]
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ class CompiledTrainer:
         if self.table is None:
             return None
         table, network, horizon = self.table, self.network, self.environment.max_episode_steps
-        nothing = jnp.full((self.number, network.critic.outputs), jnp.nan)
+        nothing = jnp.full((self.number, network.critic.outputs), jnp.nan, jnp.float32)
 
         def returns() -> jax.Array:
             one = partial(exact_returns, table, network.policy, gamma=network.gamma, horizon=horizon, stochastic=True)
