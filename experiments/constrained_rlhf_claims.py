@@ -264,18 +264,14 @@ def _gold_gap(results: Results) -> Claim | None:
     if not len(table):
         return None
     gaps = ending(table, "gold_gap", results.settings.learner.iterations)
-    interval = statistics.stratified_bootstrap(gaps, np.mean)
-    inside, outside = max(map(abs, (interval.low, interval.high))) < CLOSE_GOLD, abs(interval.estimate) > CLOSE_GOLD
-    return Claim(
-        sentence=f"The mean gold of ξ-PPO ends within {CLOSE_GOLD} of the exact constrained optimum.",
-        paper="",
-        stated="",
-        measured=interval.estimate,
-        quantity="gold of the optimum minus that of the policy, mean",
-        seeds=len(gaps),
-        verdict="holds" if inside else "fails" if outside else "undecided",
-        interval=(interval.low, interval.high),
-        test=f"mean with 95 % bootstrap interval; mean size {np.abs(gaps).mean():.3f}",
+    return below(
+        f"The mean gold of ξ-PPO ends within {CLOSE_GOLD} of the exact constrained optimum.",
+        "",
+        gaps,
+        CLOSE_GOLD,
+        "gold of the optimum minus that of the policy, mean",
+        either_side=True,
+        note=f"mean size {np.abs(gaps).mean():.3f}",
     )
 
 

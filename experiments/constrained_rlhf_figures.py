@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +10,9 @@ from prefront import plots
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS
 from prefront.experiments.constrained_rlhf_claims import of_method
-from prefront.experiments.token_world_plots import draw_band, mean_and_band, plot_band
+from prefront.experiments.token_world_plots import DISTANCE, draw_band, label_steps, mean_interval, plot_band
 from prefront.tables import Table
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-SEQUENCES = "sequences learned from"
-DISTANCE = r"$\sqrt{\mathrm{KL}}$, KL in nats"
 GRID_POINTS = 100
 
 
@@ -67,9 +61,8 @@ def _gold(results: Results, folder: Path) -> list[Path]:
                 plot_band(one, of_method(results, name), "sequences", "gold", place, label)
         one.axhline(optimum, color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact optimum")
         one.axvline(settings.learner.iterations * settings.learner.sequences, color=plots.FAINT, linewidth=0.8)
-        one.set_xlabel(SEQUENCES)
         one.set_title("multipliers in the paper's form" if form else "multipliers in the exact form")
-        _thousands(one)
+        label_steps(one)
     axes[0].set_ylabel("gold")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return plots.save(figure, folder, "figure_5_1_gold")
@@ -85,9 +78,8 @@ def _distances(results: Results, folder: Path) -> list[Path]:
             table = of_method(results, name)
             if len(table) and column in table.columns and np.isfinite(table[column]).all():
                 plot_band(one, table, "sequences", column, number, METHODS[name])
-        one.set_xlabel(SEQUENCES)
         one.set_ylabel(label)
-        _thousands(one)
+        label_steps(one)
     axes[1].set_yscale("symlog", linthresh=1.0)
     axes[1].set_ylim(bottom=0)
     axes[2].set_ylim(0, 1)
@@ -107,8 +99,7 @@ def _tracking(results: Results, folder: Path) -> list[Path]:
             plot_band(one, of_method(results, name), "sequences", f"threshold_error_{k}", number, METHODS[name])
         one.axhline(0.0, color=plots.EXACT, linewidth=0.7, linestyle=":")
         one.set_title(f"reward model {k}")
-        one.set_xlabel(SEQUENCES)
-        _thousands(one)
+        label_steps(one)
     axes[0].set_ylabel("reward above its threshold, relative")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return plots.save(figure, folder, "figure_5_2_thresholds")
@@ -126,12 +117,10 @@ def _placed(results: Results, folder: Path) -> list[Path]:
         plot_band(axes[0], table, "sequences", "gold", number, label)
         ends[place] = np.array([table.where(seed=seed)["gold"][-1] for seed in table.unique("seed")])
     moved = [place for place in labels if place != "joint"]
-    estimates = [mean_and_band((ends[place] - ends["joint"])[:, None]) for place in moved]
-    intervals = [(float(mean[0]), float(low[0]), float(high[0])) for mean, low, high in estimates]
+    intervals = [mean_interval(ends[place] - ends["joint"]) for place in moved]
     plots.plot_intervals(axes[1], [labels[place] for place in moved], intervals, 0, 1, "")
     axes[1].axvline(0.0, color=plots.EXACT, linewidth=0.7, linestyle=":")
-    _thousands(axes[0])
-    axes[0].set_xlabel(SEQUENCES)
+    label_steps(axes[0])
     axes[0].set_ylabel("gold")
     axes[0].legend(loc="lower right")
     axes[1].set_xlabel("gold at the end minus that at the joint point")
@@ -183,13 +172,6 @@ def _multipliers(results: Results, folder: Path) -> list[Path]:
                 number = list(METHODS).index(name)
                 plot_band(one, of_method(results, name), "sequences", f"multiplier_{k}", number, METHODS[name])
             one.set_ylabel(f"multiplier {k}")
-            one.set_xlabel(SEQUENCES)
-            _thousands(one)
+            label_steps(one)
             one.legend(loc="best", fontsize=7)
     return plots.save(figure, folder, "figure_d_2_multipliers")
-
-
-def _thousands(axes: Axes) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -4,8 +4,7 @@ People compared pairs of segments of the delivery task. With the task's true rew
 three, for expanded regret) are fitted and scored by 10-fold cross-validation; so are models that learn what people
 like. Then these learn from few preferences, and the policies that follow are evaluated exactly under the true reward.
 
-Nothing is tuned to people: settings are published ones or defaults, and where a learning rate matters, it is chosen
-anew by a held-out part of the very preferences that a model is fitted to. Folds share training data and draws share
+Nothing is tuned to people: settings are published ones or defaults. Folds share training data and draws share
 preferences, so tests over them treat as independent what is nearly so.
 
 The preferences carry no licence and are not part of this package: `--data` names the folder that holds them. With
@@ -23,17 +22,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefront.checks import check_between, check_distinct, check_least
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
+from prefront.experiment import Job, Rows
 from prefront.experiments import human_preferences_models as models
-from prefront.experiments import human_preferences_report as report
-from prefront.tables import Table
+from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
     from prefront.preferences.datasets import PreferenceDataset
 
-SIMULATED = report.SIMULATED
+__all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
+
 WHERE_FROM = """The human preferences are not part of this package, because they carry no licence. They come with
 "Influencing humans to conform to preference models for RLHF" (Hatgis-Kessell et al., 2025, arXiv 2501.06416), as three
 NumPy files for each condition:
@@ -56,8 +54,6 @@ class Settings:
         draws: How often so many preferences are drawn, without replacement.
         random_rewards: Random rewards whose optimal policies give regret learners their successor features, as
             published; also the most policies of the coverage set that is tried in their place.
-        learning_rates: From which a regret learner chooses, for each fit, by a held-out fifth of the preferences that
-            it is fitted to. The published 0.5 may stall where choices are so noisy that rewards in log-odds are small.
         simulated_preferences: Number of preferences where they are simulated.
         gamma: Discount of values and returns.
     """
@@ -68,22 +64,18 @@ class Settings:
     preferences: tuple[int, ...] = (10, 50, 100, 300, 1000)
     draws: int = 20
     random_rewards: int = 100
-    learning_rates: tuple[float, ...] = (0.5, 0.05, 0.005)
     simulated_preferences: int = 500
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
-        check_distinct(self, "preferences", "learning_rates")
+        check_distinct(self, "preferences")
         check_least(self, 1, "preferences", "draws", "random_rewards", "simulated_preferences")
         check_least(self, 2, "folds")
         check_between(self, 0, 1, "gamma")
-        if not min(self.learning_rates) > 0:
-            raise ValueError(f"learning_rates must be positive, got {self.learning_rates}.")
 
 
 _SMALL = Settings(
-    data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, learning_rates=(0.05,),
-    simulated_preferences=120,
+    data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, simulated_preferences=120,
 )  # fmt: skip
 PRESETS = {"paper": Settings(), "smoke": _SMALL}
 SEEDS = {"paper": 1, "smoke": 1}
@@ -183,7 +175,7 @@ def _learners(settings: Settings, seed: int) -> models.Task:
     # As published, lest the features give the true optimal policy away.
     optimal = optimal_successor_features(mdp, PUBLISHED_WEIGHTS[None], settings.gamma)[0]
     kept, covered = drop_policy(drawn, optimal), drop_policy(coverage, optimal)
-    return models.Task(mdp, kept, covered, settings.gamma, settings.learning_rates)
+    return models.Task(mdp, kept, covered, settings.gamma)
 
 
 def _folds(settings: Settings, seed: int, dataset: PreferenceDataset, reward: str, job: Job) -> list[dict[str, Any]]:
@@ -202,7 +194,7 @@ def _folds(settings: Settings, seed: int, dataset: PreferenceDataset, reward: st
         if task is None:
             fitted = models.fit_given(name, _task(), PUBLISHED_WEIGHTS, settings.gamma, kept)
         else:
-            fitted = models.fit_learned(name, task, kept, np.random.default_rng((seed, 1)))
+            fitted = models.fit_learned(name, task, kept)
         for fold, (model, held) in enumerate(zip(fitted, held_out, strict=True)):
             found = _score(models.differences(model, dataset[held]), np.asarray(dataset.labels)[held])
             rows.append({"fold": fold, "held_out": len(held), "reward": reward, "model": name, **found})
@@ -226,7 +218,7 @@ def _learning(settings: Settings, seed: int, dataset: PreferenceDataset, size: i
     rng, task, rows = np.random.default_rng((seed, size)), _learners(settings, seed), []
     drawn = [dataset[rng.permutation(len(dataset))[:size]] for _ in range(settings.draws)]
     for number, name in enumerate(models.LEARNED):
-        fitted = models.fit_learned(name, task, drawn, np.random.default_rng((seed, size, 1)))
+        fitted = models.fit_learned(name, task, drawn)
         reached = evaluate_policy(task.mdp, models.policies(task, fitted), PUBLISHED_WEIGHTS, settings.gamma)
         rows += [
             {"preferences": size, "draw": draw, "model": name, "scaled_return": float(value)}
@@ -234,21 +226,6 @@ def _learning(settings: Settings, seed: int, dataset: PreferenceDataset, size: i
         ]
         job.report(number + 1, len(models.LEARNED))
     return rows
-
-
-def claims(results: Results) -> list[Claim]:
-    """Decides which model predicts better, whether reference figures are met, and who learns from less."""
-    return report.claims(results)
-
-
-def summary(results: Results) -> Table:
-    """Returns cross-entropy and strict accuracy of each model, and of those that learn how often they do well."""
-    return report.summary(results)
-
-
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws cross-entropies by model, and near-optimality by number of preferences."""
-    return report.plot(results, folder)
 
 
 if __name__ == "__main__":

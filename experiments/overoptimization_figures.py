@@ -10,14 +10,13 @@ import numpy as np
 from prefront import plots
 from prefront.experiment import Results
 from prefront.experiments.overoptimization import SOURCES, peaks
-from prefront.experiments.token_world_plots import on_grid, plot_band, plot_levels
+from prefront.experiments.token_world_plots import DISTANCE, on_grid, plot_band, plot_levels
 from prefront.overoptimization import FORMS, fit_form
 from prefront.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DISTANCE = r"$\sqrt{\mathrm{KL}}$, KL in nats"
 GOLD = "gold"
 FORM_NAMES = {"quadratic": r"$d\,(a - b\,d)$", "logarithmic": r"$d\,(a - b\,\ln d)$"}
 

@@ -15,21 +15,20 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from prefront.checks import check_between, check_distinct, check_least
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
-from prefront.experiments import regret_preferences_report as report
-from prefront.tables import Table
+from prefront.experiment import Job, Rows
+from prefront.experiments.regret_preferences_report import claims, plot, summary
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
     from prefront.preferences.datasets import PreferenceDataset
     from prefront.preferences.teachers import Statistic
+
+__all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
 
 Study = Literal["matrix", "lengths", "risky"]
 Labels = Literal["noiseless", "stochastic"]
@@ -297,21 +296,6 @@ def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
         search=Search(),
         statistic="general_regret" if study == "risky" and learner == "regret" else "deterministic_regret",
     )
-
-
-def claims(results: Results) -> list[Claim]:
-    """Decides what the paper says of learners on their own data, its converse, and what was measured beyond it."""
-    return report.claims(results)
-
-
-def summary(results: Results) -> Table:
-    """Returns the percentage of near-optimal tasks and the median scaled return, by number of preferences."""
-    return report.summary(results)
-
-
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws the matrix, the sets of features, the lengths of segments, risky tasks and misspecification."""
-    return report.plot(results, folder)
 
 
 if __name__ == "__main__":

@@ -70,74 +70,58 @@ def claims(results: Results) -> list[Claim]:
     """Decides every claim for which there are rows."""
     settings, ledger = results.settings, []
     for labels in settings.labels:
-        if _has(results, "matrix", *OWN):
-            ledger += _own_data(results, labels)
-        if _has(results, "matrix", ("regret", "partial_return"), OWN[1]):
-            ledger.append(_converse(results, labels))
-        if _has(results, "matrix", OWN[0], ("partial_return", "regret")):
-            ledger.append(_on_regret_data(results, labels))
+        own = f"Each on its own {labels} preferences, the regret learner is better"
+        matrix = {
+            f"{own} at every number of preferences.": OWN,
+            f"On {labels} partial return preferences too, the regret learner does at least as well, at every number.": (
+                ("regret", "partial_return"),
+                OWN[1],
+            ),
+            f"On {labels} regret preferences the regret learner is better at every number of preferences.": (
+                OWN[0],
+                ("partial_return", "regret"),
+            ),
+        }
+        if HEADLINE_SIZE in settings.preferences and _has(results, "matrix", *OWN):
+            ledger.append(_headline(results, labels))
+        for sentence, cells in matrix.items():
+            if _has(results, "matrix", *cells):
+                ledger.append(_at_every(results, "matrix", "preferences", labels, cells, sentence))
         ledger += _features(results, labels)
-        for study, axis in (("lengths", "length"), ("risky", "preferences")):
-            if _has(results, study, *OWN):
-                ledger.append(_elsewhere(results, study, axis, labels))
+        if _has(results, "lengths", *OWN):
+            sentence = f"{own} at every length of segments."
+            ledger.append(_at_every(results, "lengths", "length", labels, OWN, sentence))
+        if _has(results, "risky", *OWN):
+            sentence = f"{own} where transitions are stochastic."
+            ledger.append(_at_every(results, "risky", "preferences", labels, OWN, sentence))
     if "matrix" in settings.studies:
         ledger.append(_prediction(results))
     return ledger
 
 
-def _own_data(results: Results, labels: str) -> list[Claim]:
-    """Decides the diagonal: by ten points where 100 preferences are given, and at every number of preferences."""
-    ledger = []
-    if HEADLINE_SIZE in results.settings.preferences:
-        pair = [_returns(results, c, study="matrix", labels=labels, preferences=HEADLINE_SIZE) for c in OWN]
-        found = compare(*pair)
-        enough = found.gain >= HEADLINE_POINTS
-        small = found.interval[1] < HEADLINE_POINTS or found.p_less < HEADLINE_LEVEL
-        shares = " and ".join(f"{percentage(one):.0f} %" for one in pair)
-        verdict: Verdict = "holds" if enough and found.p_greater < HEADLINE_LEVEL else "fails" if small else "undecided"
-        ledger.append(
-            claim_of_pairs(
-                found,
-                verdict=verdict,
-                sentence=f"Each on its own {HEADLINE_SIZE} {labels} preferences, the regret learner is near-optimal in "
-                f"at least {HEADLINE_POINTS} percentage points more of the tasks than the partial return learner.",
-                paper=PAPER,
-                stated="more often",
-                quantity=f"points ({shares})",
-                test="95 % bootstrap interval of the points; Wilcoxon signed-rank of scaled returns, paired by task, "
-                "one-sided, level 0.01",
-                conditions=_conditions(results, "matrix", labels),
-            )
-        )
-    sentence = f"Each on its own {labels} preferences, the regret learner is better at every number of preferences."
-    return [*ledger, _at_every(results, "matrix", "preferences", labels, OWN, sentence, PAPER)]
-
-
-def _converse(results: Results, labels: str) -> Claim:
-    sentence = f"On {labels} partial return preferences too, the regret learner does at least as well, at every number."
-    cells = (("regret", "partial_return"), OWN[1])
-    return _at_every(results, "matrix", "preferences", labels, cells, sentence, PAPER)
-
-
-def _on_regret_data(results: Results, labels: str) -> Claim:
-    sentence = f"On {labels} regret preferences the regret learner is better at every number of preferences."
-    return _at_every(results, "matrix", "preferences", labels, (OWN[0], ("partial_return", "regret")), sentence, PAPER)
-
-
-def _elsewhere(results: Results, study: str, axis: str, labels: str) -> Claim:
-    where = "at every length of segments" if study == "lengths" else "where transitions are stochastic"
-    sentence = f"Each on its own {labels} preferences, the regret learner is better {where}."
-    return _at_every(results, study, axis, labels, OWN, sentence, PAPER)
+def _headline(results: Results, labels: str) -> Claim:
+    """Decides the diagonal by ten points where 100 preferences are given."""
+    ours, theirs = (_returns(results, c, study="matrix", labels=labels, preferences=HEADLINE_SIZE) for c in OWN)
+    found = compare(ours, theirs)
+    enough = found.gain >= HEADLINE_POINTS
+    small = found.interval[1] < HEADLINE_POINTS or found.p_less < HEADLINE_LEVEL
+    verdict: Verdict = "holds" if enough and found.p_greater < HEADLINE_LEVEL else "fails" if small else "undecided"
+    return claim_of_pairs(
+        found,
+        verdict=verdict,
+        sentence=f"Each on its own {HEADLINE_SIZE} {labels} preferences, the regret learner is near-optimal in at "
+        f"least {HEADLINE_POINTS} percentage points more of the tasks than the partial return learner.",
+        paper=PAPER,
+        stated="more often",
+        quantity=f"points ({percentage(ours):.0f} % and {percentage(theirs):.0f} %)",
+        test="95 % bootstrap interval of the points; Wilcoxon signed-rank of scaled returns, paired by task, "
+        "one-sided, level 0.01",
+        conditions=_conditions(results, "matrix", labels),
+    )
 
 
 def _at_every(
-    results: Results,
-    study: str,
-    axis: str,
-    labels: str,
-    cells: Sequence[tuple[str, str]],
-    sentence: str,
-    paper: str,
+    results: Results, study: str, axis: str, labels: str, cells: Sequence[tuple[str, str]], sentence: str
 ) -> Claim:
     """Holds where the first learner is better at every level, and fails where it is worse at one of them.
 
@@ -163,7 +147,7 @@ def _at_every(
         verdict=verdict,
         p_value=p_value,
         sentence=sentence,
-        paper=paper,
+        paper=PAPER,
         stated="at every one",
         quantity=f"points near-optimal, least ({axis} {least})",
         test=f"points by {axis}: {each}; Wilcoxon signed-rank of scaled returns, paired by task, one-sided; p of the "

@@ -17,7 +17,7 @@ from prefront import plots
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_world_claims import larger
-from prefront.experiments.token_world_plots import mean_and_band, plot_band
+from prefront.experiments.token_world_plots import label_steps, mean_interval, plot_band
 from prefront.experiments.token_worlds import LearnerSettings, WorldSettings, learned_curve, made_world
 from prefront.registration import nearest_names
 from prefront.tables import Table
@@ -228,8 +228,6 @@ def plot(results: Results, folder: Path) -> list[Path]:
 
 
 def _plot_curves(results: Results, folder: Path) -> list[Path]:
-    from matplotlib.ticker import EngFormatter
-
     settings, curves = results.settings, results["curves"]
     families = {"shaped rewards": SHAPED, "ensembles": ENSEMBLES, "constraints and KL": CONSTRAINED}
     figure, axes = plots.new_figure(columns=3, height=3.0, sharey=True)
@@ -238,8 +236,7 @@ def _plot_curves(results: Results, folder: Path) -> list[Path]:
             table = curves.where(method=name, kl_coefficient=settings.kl_coefficient)
             plot_band(one, table, "sequences", "gold", number, label)
         one.set_title(title)
-        one.set_xlabel("sequences learned from")
-        one.xaxis.set_major_formatter(EngFormatter(sep=""))
+        label_steps(one)
     for number, coefficient in enumerate(settings.kl_sweep, start=len(CONSTRAINED) + 1):
         table = curves.where(method="raw", kl_coefficient=coefficient)
         plot_band(axes[2], table, "sequences", "gold", number, f"raw, KL {coefficient:g}")
@@ -259,10 +256,7 @@ def _plot_drops(results: Results, folder: Path) -> list[Path]:
     figure, axes = plots.new_figure(columns=2, height=0.8 + 0.24 * len(names), sharey=True)
     for one, quantity in zip(axes, ("drop", "gold"), strict=True):
         for number, times in enumerate(late):
-            estimates = []
-            for name in names:
-                mean, low, high = mean_and_band(drops(results, name)[f"{quantity}_{times}"][:, None])
-                estimates.append((float(mean[0]), float(low[0]), float(high[0])))
+            estimates = [mean_interval(drops(results, name)[f"{quantity}_{times}"]) for name in names]
             plots.plot_intervals(
                 one, [METHODS[name] for name in names], estimates, number, len(late), f"{times} times the budget"
             )

@@ -1,4 +1,4 @@
-"""Forms of claims that the studies of token worlds share: larger by seed, and a mean below a bound."""
+"""Forms of claims that the studies of token worlds share: larger by seed, and a mean below or within a bound."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def below(
     quantity: str,
     *,
     scale: float = 1.0,
+    either_side: bool = False,
     stated: str = "",
     statistic: statistics.Statistic = np.mean,
     note: str = "",
@@ -58,15 +59,17 @@ def below(
         bound: The bound, in the unit of the values.
         quantity: What is measured, with its unit.
         scale: What values and bound are multiplied by, such as 100 for per cent.
+        either_side: Whether the size must lie below the bound, of a figure that may be negative.
         stated: The figure that the paper states.
         statistic: A function of values with an `axis` argument.
         note: What is added to the description of the test.
     """
     scaled = scale * np.asarray(values, np.float64)
     interval = statistics.stratified_bootstrap(scaled, statistic)
-    verdict: Verdict = (
-        "holds" if interval.high < scale * bound else "fails" if interval.low > scale * bound else "undecided"
-    )
+    largest, least = interval.high, interval.low
+    if either_side:
+        largest, least = max(largest, -least), max(least, -largest)
+    verdict: Verdict = "holds" if largest < scale * bound else "fails" if least > scale * bound else "undecided"
     name = "mean" if statistic is np.mean else getattr(statistic, "__name__", "statistic")
     return Claim(
         sentence=sentence,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from prefront.tables import Table
 
+DISTANCE = r"$\sqrt{\mathrm{KL}}$, KL in nats"
 GRID_POINTS = 80
 CONFIDENCE = 0.95
 # Below this many seeds an interval by Student's t hides the curves; the seeds themselves are drawn.
@@ -32,6 +33,12 @@ def mean_and_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         return mean, mean, mean
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
     return mean, mean - reach, mean + reach
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Returns the same of one quantity, shape (seeds,), as numbers."""
+    mean, low, high = (float(one[0]) for one in mean_and_band(values[:, None]))
+    return mean, low, high
 
 
 def on_grid(table: Table, x: str, y: str, root: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +96,14 @@ def draw_band(axes: Axes, grid: np.ndarray, values: np.ndarray, number: int, lab
         axes.plot(grid, values.T, color=style["color"], alpha=0.25, linewidth=0.6)
     else:
         axes.fill_between(grid, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def label_steps(axes: Axes) -> None:
+    """Names the abscissa of curves over training, and gives its large numbers prefixes."""
+    from matplotlib.ticker import EngFormatter
+
+    axes.set_xlabel("sequences learned from")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def plot_levels(
