@@ -75,8 +75,8 @@ class Results:
     Attributes:
         settings: The experiment's settings.
         tables: Every table with the rows of all seeds and parts, and the columns `seed` and `part` in front.
-        timing: Columns `seed`, `part`, `wall_seconds`, `cpu_seconds`, `peak_memory_mb` (10**6 bytes) and `attempts`;
-            kept apart because two runs never agree in it.
+        timing: Columns `seed`, `part`, `wall_seconds`, `cpu_seconds`, `peak_memory_mb` (10**6 bytes; NaN where the
+            system does not say) and `attempts`; kept apart because two runs never agree in it.
     """
 
     settings: Any

@@ -320,7 +320,8 @@ class _Clock:
         return {
             "wall_seconds": self.before["wall_seconds"] + time.monotonic() - self.wall,
             "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu,
-            "peak_memory_mb": max(self.before["peak_memory_mb"], peak_memory_mb()),
+            # In this order an unknown peak stays unknown: comparisons with NaN are false.
+            "peak_memory_mb": max(peak_memory_mb(), self.before["peak_memory_mb"]),
             "attempts": self.before["attempts"] + 1,
         }
 

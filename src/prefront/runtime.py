@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -60,13 +60,18 @@ def use_device(device: str) -> None:
 def peak_memory_mb() -> float:
     """Returns the most memory that this process has held at once, in megabytes (10**6 bytes).
 
-    It counts from the start of the process, or from the last `forget_peak_memory`.
+    It counts from the start of the process, or from the last `forget_peak_memory`. NaN where the system does not say
+    (Windows).
     """
     try:
         # A process starts with its parent's `ru_maxrss`, but with a high-water mark of its own.
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
     except (OSError, StopIteration):
+        try:
+            import resource  # Only Unix has it.
+        except ImportError:
+            return math.nan
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
