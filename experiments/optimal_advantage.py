@@ -199,21 +199,17 @@ def claims(results: Results) -> list[Claim]:
             f"segments of {settings.length} transitions, answers {answers}; greedy actions within "
             f"{100 * settings.tolerance:g} % of the largest number are mixed"
         )
-        if "with" in settings.absorbing:
-            greedy = ask(absorbing="with", use="greedy")
-            sentence = (
-                f"From {size:,} {labels} preferences, the greedy policy of the learned advantage is near-optimal "
-            )
-            ledger.append(_share(sentence + "in at least 95 % of the tasks.", greedy, 0.95, True, conditions))
-            mistaken = ask(absorbing="with", use="reward")
-            sentence = f"Mistaken for a reward, what is learned from {size:,} {labels} preferences is near-optimal in "
-            words = "at least 80 % of the tasks if segments go on inside terminal states."
-            ledger.append(_share(sentence + words, mistaken, 0.8, True, conditions))
-        if "without" in settings.absorbing:
-            mistaken = ask(absorbing="without", use="reward")
-            sentence = f"Mistaken for a reward, what is learned from {size:,} {labels} preferences is near-optimal in "
-            words = "at most 50 % of the tasks if none does."
-            ledger.append(_share(sentence + words, mistaken, 0.5, False, conditions))
+        greedy = f"From {size:,} {labels} preferences, the greedy policy of the learned advantage is near-optimal"
+        mistaken = f"Mistaken for a reward, what is learned from {size:,} {labels} preferences is near-optimal"
+        inside = "if segments go on inside terminal states"
+        bounds = (
+            (f"{greedy} in at least 95 % of the tasks.", "with", "greedy", 0.95, True),
+            (f"{mistaken} in at least 80 % of the tasks {inside}.", "with", "reward", 0.8, True),
+            (f"{mistaken} in at most 50 % of the tasks if none does.", "without", "reward", 0.5, False),
+        )
+        for sentence, absorbing, use, bound, at_least in bounds:
+            if absorbing in settings.absorbing:
+                ledger.append(_share(sentence, ask(absorbing=absorbing, use=use), bound, at_least, conditions))
         if len(settings.absorbing) == 2:
             sentence = f"With {labels} answers, transitions inside terminal states make the mistake less harmful."
             pair = [{"labels": labels, "absorbing": one} for one in ("with", "without")]

@@ -223,6 +223,8 @@ def _prediction(results: Results) -> Claim:
 def summary(results: Results) -> Table:
     """Returns percentages of near-optimal tasks with the median scaled return in brackets, by number of preferences."""
     settings, rows = results.settings, []
+    cells = [(study, learner) for study in settings.studies for learner, _ in settings.cells(study)]
+    sizes = sorted({size for cell in cells for size in settings.sizes(*cell)})
     for study in settings.studies:
         for labels in settings.labels:
             for cell in settings.cells(study):
@@ -233,14 +235,13 @@ def summary(results: Results) -> Table:
                         "learner": NAMES[cell[0]],
                         "data": NAMES[cell[1]],
                         "length": length,
+                        **{f"{size:,}": "" for size in sizes},
                     }
                     for size in settings.sizes(study, cell[0]):
                         found = _returns(results, cell, study=study, labels=labels, length=length, preferences=size)
                         row[f"{size:,}"] = share_and_median(found)
                     rows.append(row)
-    sizes = sorted({int(name.replace(",", "")) for row in rows for name in row if name.replace(",", "").isdigit()})
-    names = ["tasks", "answers", "learner", "data", "length", *(f"{size:,}" for size in sizes)]
-    return Table.from_rows({name: row.get(name, "") for name in names} for row in rows)
+    return Table.from_rows(rows)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:

@@ -91,6 +91,14 @@ def test_mistakes_are_answered_with_what_to_type(capsys, tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_without_a_ledger_is_said_to_be_incomplete(capsys, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    status, _, err = answer(capsys, "claims", "half", "--out", str(tmp_path))
+    assert status == 2
+    assert "half is not complete" in err
+
+
 @pytest.mark.skipif(
     any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)), reason="JAX for GPUs is installed"
 )

@@ -96,8 +96,8 @@ def claims(
     """
     from rich.console import Console
 
-    from prefront.claims import read_claims, summary, to_markdown, to_table
-    from prefront.runs import RunError, find_run, find_runs
+    from prefront.claims import summary, to_markdown, to_table
+    from prefront.runs import RunError, find_run, find_runs, read_ledger
 
     folders = [find_run(name, out) for name in runs] or [
         path for path in find_runs(out) if (path / "claims.json").exists()
@@ -105,9 +105,7 @@ def claims(
     if not folders:
         raise RunError(f"There are no complete runs in {out}. Begin with: {PROGRAM} run quickstart")
     for folder in folders:
-        if not (folder / "claims.json").exists():
-            raise RunError(f"{folder} is not complete: run its command again to resume it.")
-        ledger = read_claims(folder / "claims.json")
+        ledger = read_ledger(folder)
         if markdown:
             print(f"## {folder.name}: {summary(ledger)}\n\n{to_markdown(ledger)}")
         else:

@@ -263,10 +263,19 @@ class Run:
         Raises:
             RunError: The run is not complete.
         """
-        path = self.folder / "claims.json"
-        if not path.exists():
-            raise RunError(f"{self.folder} is not complete: run the same command again to resume it.")
-        return read_claims(path)
+        return read_ledger(self.folder)
+
+
+def read_ledger(folder: str | Path) -> list[Claim]:
+    """Reads the stored ledger of a run folder, whatever has become of its experiment since.
+
+    Raises:
+        RunError: The run is not complete.
+    """
+    path = Path(folder) / "claims.json"
+    if not path.exists():
+        raise RunError(f"{folder} is not complete: run the same command again to resume it.")
+    return read_claims(path)
 
 
 def read_config(folder: str | Path) -> Config:
