@@ -24,9 +24,6 @@ LEARNED = {
     "contrastive": "contrastive policy",
 }
 REGRETS = tuple(name for name in LEARNED if name.startswith("regret"))
-STEPS, PATIENCE = 1000, 200
-# Of the preferences that a learning rate is chosen on, one in so many is held out.
-INNER_FOLDS = 5
 
 
 class Task(NamedTuple):
@@ -37,14 +34,12 @@ class Task(NamedTuple):
         random_features: Successor features of the optimal policies of random rewards, shape (K, S, d).
         coverage: Those of a coverage set, shape (K, S, d). Both lack the optimal policy of the true reward.
         gamma: Discount.
-        learning_rates: From which regret learners choose.
     """
 
     mdp: TabularMDP
     random_features: np.ndarray
     coverage: np.ndarray
     gamma: float
-    learning_rates: tuple[float, ...]
 
 
 def fit_given(
@@ -58,72 +53,33 @@ def fit_given(
     return [model.fit(dataset) for dataset in datasets]
 
 
-def fit_learned(
-    name: str, task: Task, datasets: Sequence[PreferenceDataset], rng: np.random.Generator
-) -> list[RewardModel]:
+def fit_learned(name: str, task: Task, datasets: Sequence[PreferenceDataset]) -> list[RewardModel]:
     """Fits one of the `LEARNED` models to each dataset.
 
-    Regret learners first choose their learning rate for each dataset: the one that predicts a held-out fifth of this
-    dataset best. Nothing else than the dataset itself enters the choice.
-
-    Args:
-        name: Which model.
-        task: The task.
-        datasets: What people chose.
-        rng: Source of random numbers.
-
-    Returns:
-        Fitted models in the same order.
+    Regret learners search for the weights of the lowest loss, as on synthetic answers, without a prior. On the
+    published preferences, in folds apart from those of the study, held-out cross-entropy is .551 nats with a coverage
+    set and .553 with exact values, and .557 with random features. Adam from zero with a learning rate chosen by a
+    held-out fifth gives .565 and .567 (random features: .58 to .67, by which are drawn), at four times the cost:
+    answers of people are noisy, but many for six weights. Only from 50 preferences, where to stop early is a prior, is
+    the order reversed (exact values: .634 and .607).
     """
     from prefront.preferences.advantage_models import ContrastivePolicy, OptimalAdvantage
+    from prefront.preferences.exact_regret import ExactRegret
     from prefront.preferences.neural_models import NeuralReward
+    from prefront.preferences.regret_models import SuccessorFeatureRegret
     from prefront.preferences.reward_models import PartialReturn, fit_many
 
-    if name in REGRETS:
-        return _fit_regret(name, task, datasets, rng)
     places = np.stack(np.unravel_index(np.arange(len(task.mdp.terminal)), (10, 10)), 1)
     models: dict[str, Callable[[], RewardModel]] = {
         "partial_return": PartialReturn,
         "network": lambda: NeuralReward(4, hidden=(32,), steps=300, observations=places),
+        "regret": lambda: SuccessorFeatureRegret(task.mdp, task.random_features, task.gamma),
+        "regret_coverage": lambda: SuccessorFeatureRegret(task.mdp, task.coverage, task.gamma),
+        "regret_exact": lambda: ExactRegret(task.mdp, task.gamma),
         "optimal_advantage": lambda: OptimalAdvantage(task.mdp),
         "contrastive": lambda: ContrastivePolicy(task.mdp),
     }
     return fit_many([models[name]()] * len(datasets), datasets)
-
-
-def _fit_regret(
-    name: str, task: Task, datasets: Sequence[PreferenceDataset], rng: np.random.Generator
-) -> list[RewardModel]:
-    from prefront.preferences.reward_models import cross_entropy, fit_many
-
-    kept, held = [], []
-    for dataset in datasets:
-        order, count = rng.permutation(len(dataset)), len(dataset) // INNER_FOLDS
-        kept.append(dataset[order[count:]])
-        # Fewer than five preferences are all there is to learn from and to choose by.
-        held.append(dataset[order[:count]] if count else dataset)
-    losses = []
-    for rate in task.learning_rates:
-        fitted = fit_many([_regret_model(name, task, rate)] * len(datasets), kept)
-        losses.append([cross_entropy(model, some) for model, some in zip(fitted, held, strict=True)])
-    chosen = np.argmin(losses, axis=0)
-    found: dict[int, RewardModel] = {}
-    for number in np.unique(chosen):
-        rows = np.flatnonzero(chosen == number).tolist()
-        model = _regret_model(name, task, task.learning_rates[number])
-        found |= zip(rows, fit_many([model] * len(rows), [datasets[row] for row in rows]), strict=True)
-    return [found[row] for row in range(len(datasets))]
-
-
-def _regret_model(name: str, task: Task, learning_rate: float) -> RewardModel:
-    from prefront.preferences.exact_regret import ExactRegret
-    from prefront.preferences.logistic import Descent
-    from prefront.preferences.regret_models import SuccessorFeatureRegret
-
-    if name == "regret_exact":
-        return ExactRegret(task.mdp, task.gamma, learning_rate=learning_rate)
-    features = task.random_features if name == "regret" else task.coverage
-    return SuccessorFeatureRegret(task.mdp, features, gamma=task.gamma, descent=Descent(learning_rate, STEPS, PATIENCE))
 
 
 def differences(model: RewardModel, dataset: PreferenceDataset) -> np.ndarray:

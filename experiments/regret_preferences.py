@@ -282,7 +282,6 @@ def _ask(
 def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
     from prefront.preferences.exact_regret import ExactRegret
     from prefront.preferences.regret_models import SuccessorFeatureRegret
-    from prefront.preferences.regret_search import Search
     from prefront.preferences.reward_models import PartialReturn
 
     if learner == "partial_return":
@@ -293,7 +292,6 @@ def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
         task.mdp,
         task.coverage if learner == "regret_coverage" else task.random_features,
         gamma=settings.gamma,
-        search=Search(),
         statistic="general_regret" if study == "risky" and learner == "regret" else "deterministic_regret",
     )
 

@@ -20,6 +20,7 @@ from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form,
 from prefront.preferences.logistic import Descent, choice_losses, fit_logistic
 from prefront.preferences.neural_models import NeuralReward
 from prefront.preferences.regret_models import SuccessorFeatureRegret, fit_soft_regret, soft_values
+from prefront.preferences.regret_search import Problem, Search, pose
 from prefront.preferences.reward_evaluation import evaluate_policy, evaluate_reward
 from prefront.preferences.reward_models import (
     NotFittedError,
@@ -36,6 +37,7 @@ GAMMA = 0.999
 TABLE = Delivery().table()
 SMALL = random_reward_features(TABLE, np.random.default_rng(0), 10)
 NOISY = Choice(1.0, scale=10.0)
+QUICK = Search(candidates=32, starts=2, steps=10)
 
 
 def answers(number, statistic, mdp=TABLE, weights=PUBLISHED_WEIGHTS, choice=NOISY, seed=0, absorbing=True):
@@ -54,10 +56,10 @@ def models(mdp=TABLE, features=SMALL):
     short = Descent(1.0, 60, 60)
     return [
         PartialReturn(),
-        SuccessorFeatureRegret(mdp, features),
-        SuccessorFeatureRegret(mdp, features, statistic="general_regret"),
-        ExactRegret(mdp, rounds=10),
-        ExactRegret(mdp, rounds=10, statistic="general_regret"),
+        SuccessorFeatureRegret(mdp, features, search=None),
+        SuccessorFeatureRegret(mdp, features, statistic="general_regret", search=QUICK),
+        ExactRegret(mdp, search=QUICK),
+        ExactRegret(mdp, statistic="general_regret", search=QUICK),
         OptimalAdvantage(mdp, descent=short),
         ContrastivePolicy(mdp, descent=short),
         ExpandedRegret(mdp, PUBLISHED_WEIGHTS),
@@ -176,9 +178,10 @@ def test_gradients_equal_finite_differences():
             return choice_losses(difference, labels).mean()
 
         assert np.allclose(jax.grad(loss)(jnp.asarray(w)), numerical(soft), rtol=1e-4, atol=1e-6)
-        arguments = (SMALL.transpose(2, 0, 1), np.ones(len(SMALL), bool), form, labels, np.ones(len(labels)), w)
-        fit = fit_soft_regret(*arguments, Descent(1e-3, 2, 2), 0.5)
-        assert fit.loss < soft(w)
+        problem, states = pose(form, labels)
+        features = SMALL[:, states].transpose(2, 0, 1)
+        fit = fit_soft_regret(features, np.ones(len(SMALL), bool), problem, Descent(1e-3, 2, 2), 0.5)
+        assert fit.loss < soft(0 * w)
     psi = exact.optimal_successor_features(TABLE, w[None], GAMMA)[0]
     x = choice_features(form, psi)
     by_envelope = (expit(x @ w) - labels) @ x / len(x)
@@ -187,24 +190,23 @@ def test_gradients_equal_finite_differences():
 
 def test_exact_values_are_exact_and_the_loss_is_that_of_the_weights():
     dataset = answers(100, "deterministic_regret")
-    model = ExactRegret(TABLE, rounds=30).fit(dataset)
+    model = ExactRegret(TABLE, search=QUICK).fit(dataset)
     solved = exact.solve(TABLE, exact.expected_rewards(TABLE, model.weights), GAMMA).values
     assert np.array_equal(model.values(), solved)
     assert cross_entropy(model, dataset) == pytest.approx(model.loss, abs=1e-9)
-    many = fit_many([ExactRegret(TABLE, rounds=30)] * 2, [dataset, dataset[:50]])
+    many = fit_many([ExactRegret(TABLE, search=QUICK)] * 2, [dataset, dataset[:50]])
     assert np.allclose(many[0].weights, model.weights, atol=1e-9)
 
 
 def test_padding_changes_no_fit():
     """Only states and policies that matter enter the arrays; the result is that of the plain problem."""
     dataset = answers(20, "deterministic_regret")
-    model = SuccessorFeatureRegret(TABLE, SMALL, descent=Descent(0.5, 50, 50), temperature=1.0).fit(dataset)
+    short = Descent(0.5, 50, 50)
+    model = SuccessorFeatureRegret(TABLE, SMALL, temperature=1.0, search=None, descent=short).fit(dataset)
     form = pair_form(dataset, "deterministic_regret", TABLE)
     with jax.enable_x64(True):
-        plain = fit_soft_regret(
-            SMALL.transpose(2, 0, 1), np.ones(len(SMALL), bool), LinearForm(*form), dataset.labels, np.ones(20),
-            np.zeros(6), Descent(0.5, 50, 50), 1.0,
-        )  # fmt: skip
+        problem = Problem(LinearForm(*form), dataset.labels, np.full(20, 1 / 20))
+        plain = fit_soft_regret(SMALL.transpose(2, 0, 1), np.ones(len(SMALL), bool), problem, short, 1.0)
         assert float(plain.loss) == pytest.approx(model.loss, abs=1e-6)
         assert np.allclose(np.asarray(plain.weights), model.weights, atol=1e-3)
     assert cross_entropy(model, dataset) == pytest.approx(model.loss, abs=1e-9)
@@ -261,19 +263,14 @@ def test_regret_models_recover_rewards_from_their_own_answers():
     fits = {
         "partial": fit_many([PartialReturn()] * 24, data),
         "soft": fit_many([SuccessorFeatureRegret(m, f) for m, f in zip(parts, features, strict=True)], data),
-        "grown": fit_many(
-            [SuccessorFeatureRegret(m, f, additions=5) for m, f in zip(parts, features, strict=True)], data
-        ),
-        "exact": fit_many([ExactRegret(m, rounds=80) for m in parts], data),
+        "exact": fit_many([ExactRegret(m) for m in parts], data),
     }
     quality = {name: evaluate_reward(table, np.array([m.weights for m in own]), weights) for name, own in fits.items()}
     right = {name: np.array([accuracy(m, d) for m, d in zip(own, held, strict=True)]) for name, own in fits.items()}
-    for name in ("soft", "grown", "exact"):
+    for name in ("soft", "exact"):
         assert quality[name].near_optimal.mean() >= 0.75
         assert stats.wilcoxon(right[name], right["partial"], alternative="greater").pvalue < 0.01
         assert np.median(right[name]) > 0.85
-    for before, after in zip(fits["soft"], fits["grown"], strict=True):
-        assert len(after.features) >= len(before.features)
 
 
 def test_contrastive_loss_by_hand():
@@ -356,6 +353,8 @@ def test_bad_input_is_named():
         fit_many([PartialReturn()], [dataset, dataset])
     with pytest.raises(ValueError, match="cannot be fitted"):
         fit_many([PartialReturn(), ExactRegret(TABLE)], [dataset, dataset])
+    with pytest.raises(ValueError, match="must agree on the discount gamma"):
+        fit_many([ExactRegret(TABLE), ExactRegret(TABLE, 0.9)], [dataset, dataset])
     with pytest.raises(ValueError, match="alpha must be positive"):
         ContrastivePolicy(TABLE, alpha=0.0)
     with pytest.raises(ValueError, match="members must be at least 1, got 0"):

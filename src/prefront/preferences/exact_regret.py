@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.special import expit
 
-from prefront.exact.mdp import (
-    TabularMDP,
-    expected_rewards,
-    optimal_successor_features,
-    random_policy,
-    solve,
-    stack,
-    successor_features,
-)
+from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_successor_features, solve, stack
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form, pair_form
-from prefront.preferences.logistic import GAIN
+from prefront.preferences.logistic import padded_size
 from prefront.preferences.regret_models import check_regret
+from prefront.preferences.regret_search import (
+    DEFAULT,
+    STATE_SIZES,
+    Place,
+    Problem,
+    Progress,
+    Search,
+    advance,
+    begin,
+    candidate_weights,
+    going,
+    measure,
+    pose,
+    propose,
+    screening_loss,
+)
 from prefront.preferences.reward_models import LinearRewardModel, check_table
 from prefront.preferences.segments import Segments
-
-MOMENTUM, SQUARES, SMALL = 0.9, 0.999, 1e-8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,20 +41,19 @@ class ExactRegret(LinearRewardModel):
     """Assumes a teacher by `deterministic_regret` (or `general_regret`, as `statistic` says).
 
     Minus the regret of a segment is w @ phi + V*(end) - V*(start), where V* is exact for the w at hand. By the envelope
-    theorem its gradient is that of psi* @ w, the successor features of an optimal policy held fixed; so the fit
-    alternates between solving the MDP and a few steps of logistic regression (Adam) on features that hold psi*. It
-    begins at w = 0, where the policy uniform over ties is the random one, and keeps the weights of the lowest loss,
-    which is always taken with the exact V*.
+    theorem its gradient is that of psi* @ w, the successor features of an optimal policy held fixed; so the search
+    (`prefront.preferences.regret_search`) alternates between solving the MDP and a Gauss-Newton step of logistic
+    regression on features that hold psi*. The weights of the lowest loss are kept, which is always taken with the
+    exact V*. On 60 random delivery tasks apart from those of the studies, with 300 and 3,000 noiseless and logistic
+    answers, .4 % of the fits have no near-optimal policy and 4 % a loss above that of the true reward; by Adam from
+    zero, with the MDP solved anew every five steps, 9.6 and 43 %, in more time.
 
     Attributes:
         mdp: The table that segments refer to.
         gamma: Discount of values.
         discount: Discount inside segments.
         statistic: "deterministic_regret" or "general_regret".
-        learning_rate: Adam's.
-        rounds: How often the MDP is solved at most.
-        steps: Steps between two solutions.
-        patience: It stops after so many rounds in which the lowest loss fell by less than 1e-4 of itself.
+        search: How widely weights of low loss are searched for.
     """
 
     assumes: ClassVar[str] = "deterministic_regret"
@@ -54,10 +61,7 @@ class ExactRegret(LinearRewardModel):
     gamma: float = 0.999
     discount: float = 1.0
     statistic: str = "deterministic_regret"
-    learning_rate: float = 0.5
-    rounds: int = 200
-    steps: int = 5
-    patience: int = 30
+    search: Search = DEFAULT
 
     def __post_init__(self) -> None:
         check_regret(self.statistic)
@@ -78,20 +82,17 @@ class ExactRegret(LinearRewardModel):
     @classmethod
     def fit_batch(cls, models: Sequence[ExactRegret], datasets: Sequence[PreferenceDataset]) -> list[ExactRegret]:
         """Fits all side by side: one call of the exact solver serves them all, until each has stopped."""
-        forms, labels = [], []
+        if len({(model.gamma, model.search) for model in models}) > 1:
+            raise ValueError("Models that are fitted at once must agree on the discount gamma and the search.")
+        posed = []
         for model, dataset in zip(models, datasets, strict=True):
             check_table(model.mdp, dataset)
-            forms.append(pair_form(dataset, model.statistic, model.mdp, model.gamma, model.discount))
-            labels.append(np.asarray(dataset.labels))
-        shared = {(m.gamma, m.learning_rate, m.rounds, m.steps, m.patience) for m in models}
-        if len(shared) > 1:
-            raise ValueError("Models that are fitted at once must agree on everything but tables and statistics.")
-        table = stack([model.mdp for model in models])
-        best, loss = _fit_all(table, forms, labels, models[0])
-        return [
-            dataclasses.replace(model, weights=w, loss=float(lowest))
-            for model, w, lowest in zip(models, best, loss, strict=True)
-        ]
+            form = pair_form(dataset, model.statistic, model.mdp, model.gamma, model.discount)
+            posed.append(pose(form, np.asarray(dataset.labels)))
+        with jax.enable_x64(True):
+            found = _search([model.mdp for model in models], posed, models[0].gamma, models[0].search)
+        fits = zip(models, found, strict=True)
+        return [dataclasses.replace(model, weights=end.weights, loss=float(end.loss)) for model, end in fits]
 
 
 def choice_features(form: LinearForm, successors: np.ndarray) -> np.ndarray:
@@ -99,36 +100,64 @@ def choice_features(form: LinearForm, successors: np.ndarray) -> np.ndarray:
     return np.asarray(form.features + np.einsum("ne,ned->nd", form.coefficients, successors[form.states]))
 
 
-def _fit_all(
-    table: TabularMDP, forms: list[LinearForm], labels: list[np.ndarray], model: ExactRegret
-) -> tuple[np.ndarray, np.ndarray]:
-    count, d = len(forms), forms[0].features.shape[1]
-    w, best = np.zeros((count, d)), np.zeros((count, d))
-    mean, square = np.zeros((count, d)), np.zeros((count, d))
-    lowest, bar = np.full(count, np.inf), np.full(count, np.inf)
-    idle = np.zeros(count, int)
-    active = np.arange(count)
-    psi = successor_features(table, random_policy(table), model.gamma)
-    for turn in range(model.rounds):
-        if turn:
-            part = TabularMDP(*(leaf[active] for leaf in table))
-            psi = optimal_successor_features(part, w[active, None], model.gamma)[:, 0]
-        for row, i in zip(psi, active, strict=True):
-            features = choice_features(forms[i], row)
-            difference = features @ w[i]
-            loss = float((np.logaddexp(0.0, difference) - labels[i] * difference).mean())
-            if loss < lowest[i]:
-                lowest[i], best[i] = loss, w[i]
-            idle[i] += 1
-            if loss < bar[i] * (1 - GAIN):
-                bar[i], idle[i] = loss, 0
-            for step in range(turn * model.steps, (turn + 1) * model.steps):
-                gradient = (expit(features @ w[i]) - labels[i]) @ features / len(features)
-                mean[i] = MOMENTUM * mean[i] + (1 - MOMENTUM) * gradient
-                square[i] = SQUARES * square[i] + (1 - SQUARES) * gradient**2
-                pace = np.sqrt(square[i] / (1 - SQUARES ** (step + 1))) + SMALL
-                w[i] -= model.learning_rate * mean[i] / (1 - MOMENTUM ** (step + 1)) / pace
-        active = active[idle[active] < model.patience]
-        if not len(active):
-            break
-    return best, lowest
+def _search(
+    mdps: list[TabularMDP], posed: list[tuple[Problem, np.ndarray]], gamma: float, search: Search
+) -> list[Place]:
+    """Returns the best place of each fit."""
+    own = list({id(mdp): mdp for mdp in mdps}.values())
+    table, which = stack(own), np.array([[id(mdp) for mdp in own].index(id(mdp)) for mdp in mdps])
+    candidates = candidate_weights(search.candidates, np.shape(table.features)[-1])
+    values = solve(table, expected_rewards(table, np.stack([candidates] * len(own))), gamma).values
+    moved = np.stack([
+        candidates[_best(problem, candidates, _padded(values[row][:, states]), search)]
+        for row, (problem, states) in zip(which, posed, strict=True)
+    ])  # fmt: skip
+    progress: list[Progress | None] = [None] * len(posed)
+    active = np.ones(moved.shape[:2], bool)
+    while active.any():
+        fits, starts = np.nonzero(active)
+        part = TabularMDP(*(leaf[which[fits]] for leaf in table))
+        psi = optimal_successor_features(part, moved[fits, starts][:, None], gamma)[:, 0]
+        for fit in np.unique(fits):
+            problem, states = posed[fit]
+            slopes = np.zeros((len(moved[fit]), len(states), psi.shape[-1]))
+            slopes[starts[fits == fit]] = psi[fits == fit][:, states]
+            progress[fit], *rest = _step(problem, progress[fit], moved[fit], _padded(slopes), search)
+            moved[fit], active[fit] = rest
+    return [_lowest(one.place) for one in progress if one is not None]
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Pads the axis of states, the second one."""
+    missing = padded_size(values.shape[1], STATE_SIZES) - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing), *((0, 0),) * (values.ndim - 2)))
+
+
+@partial(jax.jit, static_argnames="search")
+def _best(problem: Problem, candidates: jax.Array, values: jax.Array, search: Search) -> jax.Array:
+    """Returns the numbers of the candidates to start from."""
+    losses = jax.lax.map(lambda one: screening_loss(problem, *one), (candidates, values))
+    return jnp.argsort(losses)[: search.starts]
+
+
+@partial(jax.jit, static_argnames="search")
+def _step(
+    problem: Problem, progress: Progress | None, moved: jax.Array, slopes: jax.Array, search: Search
+) -> tuple[Progress, jax.Array, jax.Array]:
+    """Takes or refuses the proposed weights of every start, and proposes the next ones; says which go on."""
+
+    def one(before: Progress | None, w: jax.Array, psi: jax.Array) -> tuple[Progress, jax.Array, jax.Array]:
+        found = Place(w, psi, *measure(problem, w, psi @ w))
+        if before is None:
+            after = begin(found)
+        else:
+            stays = ~going(before, search)
+            after = jax.tree.map(lambda old, new: jnp.where(stays, old, new), before, advance(before, found))
+        return after, propose(problem, after), going(after, search)
+
+    return jax.vmap(one)(progress, moved, slopes)
+
+
+def _lowest(ends: Place) -> Place:
+    best = int(np.argmin(ends.loss))
+    return Place(*(np.asarray(leaf[best]) for leaf in ends))

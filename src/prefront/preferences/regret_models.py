@@ -10,18 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, optimal_successor_features
+from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
-from prefront.preferences.linear_forms import FORMS, LinearForm, evaluate, linear_form, padded_to, pair_form
-from prefront.preferences.logistic import Descent, Fit, choice_losses, descend, padded_size
-from prefront.preferences.regret_search import Search, candidate_weights, compiled_search
+from prefront.preferences.linear_forms import FORMS, evaluate, linear_form, pair_form
+from prefront.preferences.logistic import Descent, Fit, descend, padded_size
+from prefront.preferences.regret_search import (
+    DEFAULT,
+    STATE_SIZES,
+    Problem,
+    Search,
+    candidate_weights,
+    compiled_search,
+    measure,
+    pose,
+)
 from prefront.preferences.reward_models import LinearRewardModel, check_table
 from prefront.preferences.segments import Segments
-from prefront.preferences.successor_sets import SAME_POLICY
 from prefront.registration import nearest_names
 
-# Numbers of policies and of states for which programs are compiled.
-POLICY_SIZES, STATE_SIZES = (32, 64, 128), (64, 160)
+# Numbers of policies for which programs are compiled.
+POLICY_SIZES = (32, 64, 128)
 # Published learning rates are 0.5 and 2; results do not depend on it.
 DESCENT = Descent(0.5, 1000, 100)
 TEMPERATURE = 0.001
@@ -37,39 +45,30 @@ def soft_values(features: Any, weights: Any, temperature: float = TEMPERATURE) -
 def fit_soft_regret(
     features: jax.Array,
     policies: jax.Array,
-    form: LinearForm,
-    labels: jax.Array,
-    weights: jax.Array,
-    initial: jax.Array,
+    problem: Problem,
     descent: Descent = DESCENT,
     temperature: float = TEMPERATURE,
 ) -> Fit:
-    """Fits reward weights whose regrets explain choices (Knox et al., 2024, algorithm 1); pure JAX, full batch.
+    """Fits reward weights whose regrets explain choices, by Adam from zero (Knox et al., 2024, algorithm 1); pure JAX.
 
     Args:
         features: Successor features by feature, shape (d, K, S).
         policies: Which of the K are policies rather than padding, shape (K,).
-        form: Regret differences of n pairs, whose states count through S.
-        labels: Shape (n,).
-        weights: Weight of each pair, 0 for padding, shape (n,).
-        initial: Reward weights to start from, shape (d,).
+        problem: Answers, whose states count through S.
         descent: How to descend.
         temperature: Of the softmax over policies.
 
     Returns:
         The weights of the lowest loss that was met.
     """
-    share = weights / weights.sum()
     barred = jnp.where(policies, 0.0, -jnp.inf)[:, None]
 
     def loss(w: jax.Array) -> jax.Array:
         values = sum(w[i] * features[i] for i in range(len(w)))
         likely = jax.nn.softmax(values / temperature + barred, axis=0)
-        state_values = (likely * values).sum(0)
-        difference = form.features @ w + (form.coefficients * state_values[form.states]).sum(-1)
-        return share @ choice_losses(difference, labels)
+        return measure(problem, w, (likely * values).sum(0))[1]
 
-    return descend(loss, initial, descent)
+    return descend(loss, jnp.zeros(len(features), features.dtype), descent)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,12 +85,10 @@ class SuccessorFeatureRegret(LinearRewardModel):
         gamma: Discount of values.
         discount: Discount inside segments.
         statistic: "deterministic_regret" or "general_regret".
-        descent: How to descend.
         temperature: Of the softmax over successor features; 0.001 as published.
-        additions: At most so many times the exact optimal policy of the fitted reward joins the set, and the fit goes
-            on from where it is. Where nothing is left to add, V~ of the learned reward is its V*. 0 as published.
-        search: Look for weights of low loss by `prefront.preferences.regret_search`, instead of Adam from zero, which
-            is published and often stops at a high loss.
+        search: How widely weights of low loss are searched for; None for Adam from zero, which is published and often
+            stops at a high loss.
+        descent: How Adam descends where there is no search.
     """
 
     assumes: ClassVar[str] = "deterministic_regret"
@@ -100,10 +97,9 @@ class SuccessorFeatureRegret(LinearRewardModel):
     gamma: float = 0.999
     discount: float = 1.0
     statistic: str = "deterministic_regret"
-    descent: Descent = DESCENT
     temperature: float = TEMPERATURE
-    additions: int = 0
-    search: Search | None = None
+    search: Search | None = DEFAULT
+    descent: Descent = DESCENT
 
     def __post_init__(self) -> None:
         check_regret(self.statistic)
@@ -115,14 +111,20 @@ class SuccessorFeatureRegret(LinearRewardModel):
         """Returns the model with the weights of the lowest loss."""
         check_table(self.mdp, dataset)
         form = pair_form(dataset, self.statistic, self.mdp, self.gamma, self.discount)
-        labels = np.asarray(dataset.labels)
-        fitted = _fit_one(self, form, labels, None)
-        for _ in range(self.additions):
-            grown = _with_optimal_policy(fitted)
-            if len(grown.features) == len(fitted.features):
-                break
-            fitted = _fit_one(grown, form, labels, fitted.weights)
-        return fitted
+        problem, states = pose(form, np.asarray(dataset.labels))
+        # Only what the answers can tell apart enters the arrays.
+        psi = np.unique(np.asarray(self.features, np.float64)[:, states], axis=0)
+        d = psi.shape[2]
+        padded = np.zeros((d, padded_size(len(psi), POLICY_SIZES), padded_size(len(states), STATE_SIZES)))
+        padded[:, : psi.shape[0], : psi.shape[1]] = psi.transpose(2, 0, 1)
+        arrays = (padded, np.arange(padded.shape[1]) < len(psi), problem)
+        with jax.enable_x64(True):
+            if self.search is None:
+                found = _compiled(*arrays, descent=self.descent, temperature=self.temperature)
+            else:
+                candidates = candidate_weights(self.search.candidates, d)
+                found = compiled_search(*arrays, candidates, search=self.search, temperature=self.temperature)
+            return dataclasses.replace(self, weights=np.asarray(found.weights), loss=float(found.loss))
 
     def values(self) -> np.ndarray:
         """Returns V~ of the learned reward, shape (S,)."""
@@ -130,51 +132,14 @@ class SuccessorFeatureRegret(LinearRewardModel):
 
     def scores(self, segments: Segments) -> np.ndarray:
         """Returns minus the learned regrets, shape (n,)."""
-        return evaluate(linear_form(segments, self.statistic, self.mdp, self.gamma, self.discount), *self._reward())
-
-    def _reward(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.learned(), self.values()
+        form = linear_form(segments, self.statistic, self.mdp, self.gamma, self.discount)
+        return evaluate(form, self.learned(), self.values())
 
 
 def check_regret(statistic: str) -> None:
     """Raises ValueError unless a statistic is one of the two regrets."""
     if statistic not in FORMS[1:]:
         raise ValueError(f"No regret {statistic!r}. {nearest_names(statistic, list(FORMS[1:]))}")
-
-
-def _with_optimal_policy(model: SuccessorFeatureRegret) -> SuccessorFeatureRegret:
-    """Adds the optimal policy of the learned reward, where it is worth more than the set in some state."""
-    w = model.learned()
-    optimal = optimal_successor_features(model.mdp, w[None], model.gamma)
-    values = optimal[0] @ w
-    short = (values - (model.features @ w).max(0)).max()
-    if short <= SAME_POLICY * max(float(np.abs(values).max()), 1e-30):
-        return model
-    return dataclasses.replace(model, features=np.concatenate([model.features, optimal]))
-
-
-def _fit_one(
-    model: SuccessorFeatureRegret, form: LinearForm, labels: np.ndarray, initial: np.ndarray | None
-) -> SuccessorFeatureRegret:
-    """Fits one model, with only those states and policies in its arrays that the answers can tell apart."""
-    states, numbers = np.unique(form.states, return_inverse=True)
-    psi = np.unique(np.asarray(model.features, np.float64)[:, states], axis=0)
-    d, count = psi.shape[2], padded_size(len(labels))
-    padded = np.zeros((d, padded_size(len(psi), POLICY_SIZES), padded_size(len(states), STATE_SIZES)))
-    padded[:, : psi.shape[0], : psi.shape[1]] = psi.transpose(2, 0, 1)
-    own = form._replace(states=numbers.reshape(form.states.shape).astype(np.int32))
-    rows = LinearForm(*(padded_to(part, count) for part in own))
-    weights = padded_to(np.ones(len(labels)), count)
-    problem = (padded, np.arange(padded.shape[1]) < len(psi), rows, padded_to(labels, count), weights)
-    start = np.zeros(d) if initial is None else initial
-    with jax.enable_x64(True):
-        if model.search is None:
-            found = _compiled(*problem, start, descent=model.descent, temperature=model.temperature)
-        else:
-            candidates = candidate_weights(model.search.candidates, d)
-            candidates[0] = start
-            found = compiled_search(*problem, candidates, search=model.search, temperature=model.temperature)
-        return dataclasses.replace(model, weights=np.asarray(found.weights), loss=float(found.loss))
 
 
 _compiled = partial(jax.jit, static_argnames=("descent", "temperature"))(fit_soft_regret)
