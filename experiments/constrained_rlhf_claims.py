@@ -10,7 +10,7 @@ from prefront import statistics
 from prefront.claims import Claim
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS, PLACES
-from prefront.experiments.token_world_claims import below, larger
+from prefront.experiments.token_world_claims import below, larger, standard_error
 from prefront.overoptimization import find_peak
 from prefront.tables import Table
 
@@ -295,7 +295,7 @@ def summarise(results: Results) -> Table:
         if not len(table):
             continue
         gold = ending(table, "gold", last)
-        row = {"method": METHODS[name], "gold": gold.mean(), "s.e.": gold.std(ddof=1) / np.sqrt(len(gold))}
+        row = {"method": METHODS[name], "gold": gold.mean(), "s.e.": standard_error(gold)}
         names = {"kl": "KL", "gold_gap": "gold gap", "optimum_divergence": "KL to optimum"}
         row |= {names[one]: ending(table, one, last).mean() for one in names if one in table.columns}
         if "threshold_error" in table.columns and np.isfinite(table["threshold_error"]).all():

@@ -17,7 +17,7 @@ import numpy as np
 from prefront import statistics
 from prefront.claims import Claim, judge
 from prefront.experiment import Job, Results, Rows
-from prefront.experiments.token_world_claims import below, larger
+from prefront.experiments.token_world_claims import below, larger, standard_error
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -373,7 +373,7 @@ def summary(results: Results) -> Table:
         means = {name: float(np.mean(found[name])) for name in ("gold", "fall", "kl", "proxy")}
         fits = {f"R2 {form}": float(np.mean(found[f"{form}_r_squared"])) for form in FORMS}
         row = {"curve": SOURCES[label["source"]], **{name: label[name] for name in labels[1:]}}
-        row |= {"peak gold": means["gold"], "s.e.": float(np.std(found["gold"], ddof=1) / np.sqrt(len(found)))}
+        row |= {"peak gold": means["gold"], "s.e.": standard_error(found["gold"])}
         rows.append(
             row | {"fall": means["fall"], "KL at peak": means["kl"], "proxy at peak": means["proxy"], **fits}
             | {"seeds": len(found)}

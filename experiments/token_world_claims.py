@@ -9,6 +9,11 @@ from prefront import statistics
 from prefront.claims import Claim, Verdict, claim_of_pairs
 
 
+def standard_error(values: np.ndarray) -> float | None:
+    """Returns the standard error of a mean over seeds; None of a single seed, which has none."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
 def larger(
     sentence: str,
     paper: str,

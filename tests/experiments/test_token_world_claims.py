@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prefront.experiments.token_world_claims import below, larger
+from prefront.experiments.token_world_claims import below, larger, standard_error
 
 SPREAD = np.linspace(-0.1, 0.1, 10)
 
@@ -35,3 +35,8 @@ def test_larger_needs_all_pairs_and_fails_where_all_are_equal():
         larger("It is larger.", "", base, base, "more", what="mean R2").test
         == "equal in every seed; mean R2 3.500 and 3.500"
     )
+
+
+def test_a_single_seed_has_no_standard_error():
+    assert standard_error(np.array([1.0, 3.0])) == pytest.approx(1.0)
+    assert standard_error(np.array([1.0])) is None
