@@ -107,7 +107,7 @@ def test_both_renderings_show_everything():
     for text in ("Water is wet.", "Thales (-585)", "0.98765", "[0.9, 1]", "p < 0.0001", "holds", "fails", "a test"):
         assert text in screen.getvalue()
         assert text in page
-    assert "7 seeds" in screen.getvalue()
+    assert "n = 7" in screen.getvalue()
     assert "Elements" in screen.getvalue()
     assert r"Fire \| is cold." in page
     assert len({line.replace(r"\|", "").count("|") for line in page.splitlines()}) == 1

@@ -30,7 +30,8 @@ class Claim:
         stated: The figure the paper states, as it prints it; "" where it states none.
         measured: The figure measured.
         quantity: What `measured` is, with its unit.
-        seeds: Number of independent seeds behind the figure.
+        seeds: Number n of independent repetitions behind the figure: seeds, or the tasks, draws or folds that the
+            test pairs by; printed as n.
         verdict: "holds", "fails" or "undecided" at the confidence of the interval or the p-value.
         interval: Lower and upper end of the confidence interval of `measured`.
         p_value: p-value of the test that `test` names.
@@ -144,7 +145,7 @@ def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
             Text(f"{_short(claim.measured)} {claim.quantity}").append(f"\n{claim.evidence}", style="dim"),
             Text(claim.verdict, style=COLOURS[claim.verdict]),
         )
-        parts = [part for part in (claim.paper, f"{claim.seeds} seeds", claim.conditions, claim.test) if part]
+        parts = [part for part in (claim.paper, f"n = {claim.seeds}", claim.conditions, claim.test) if part]
         notes.append(Text(f"{number}  {'; '.join(parts)}.", style="dim"))
     return Group(table, *notes)
 
@@ -152,7 +153,7 @@ def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
 def to_markdown(claims: Sequence[Claim]) -> str:
     """Returns the ledger as a Markdown table."""
     lines = [
-        "| claim | paper | stated | measured | interval, p-value | seeds | verdict |",
+        "| claim | paper | stated | measured | interval, p-value | n | verdict |",
         "|---|---|---|---:|---|---:|---|",
     ]
     for claim in claims:
