@@ -229,7 +229,9 @@ class _Discovery:
         passed, whole = (self.within, phase.evaluations) if phase.stage == 1 else (self.within - 1, self.extension - 2)
         rate = config.learner.learning_rate * (1.0 if phase.stage == 1 else config.extension_rate)
         rate *= 0.0 if start or end else 1.0 - config.linear_decay * passed / whole
-        order = Order(phase.goal, np.float32(rate), np.bool_(phase.stage == 1), np.int32(config.updates_per_evaluation))
+        new, progress = phase.stage == 1, passed / whole if phase.stage == 1 else 1.0
+        updates = np.int32(config.updates_per_evaluation)
+        order = Order(phase.goal, np.float32(rate), np.bool_(new), updates, np.float32(progress))
         self.population, outcome = self._active.advance(self.population, order)
         returns, learners = np.asarray(outcome.returns), self.population.learners
         stored = {"policy": learners.policy, "critic": learners.critic, "scale": learners.scale}

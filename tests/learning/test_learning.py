@@ -124,6 +124,39 @@ def test_trust_region_steps_find_the_constrained_optimum_of_a_bandit():
     np.testing.assert_allclose(found, [0.7, 0.3], atol=0.01)
 
 
+def test_the_entropy_bonus_decays_with_the_training_that_is_done():
+    """A step at half of the training equals one with half of the bonus; at its end one without; undecayed, the first.
+
+    Nothing is rewarded, so that the bonus alone moves the policy.
+    """
+
+    def stepped(entropy, decay, progress):
+        config = LearnerConfig(network="tabular", entropy=entropy, entropy_decay=decay, learning_rate=0.1, epochs=1)
+        network = ActorCritic.build(config, gym.spaces.Discrete(1), gym.spaces.Discrete(3), 1, 1.0)
+        learner = network.init(jax.random.key(0))
+        table = jnp.array([[2.0, 0.0, -1.0]])
+        # Adam's very first step would have the same size for any bonus.
+        learner = learner._replace(
+            policy={"weights": {"table": table}},
+            optimiser=jax.tree.map(lambda leaf: jnp.ones_like(leaf), learner.optimiser),
+        )
+        row, ends = jnp.zeros((4, 2), jnp.int32), jnp.ones((4, 2), bool)
+        rewards = jnp.zeros((4, 2, 1))
+        episodes = Trajectory(row, row, rewards, ends, ~ends, row, ends, rewards)
+        goal = Goal(jnp.ones(1), jnp.array([-jnp.inf]), jnp.array([jnp.inf]))
+        rate = jnp.float32(0.1)
+        learned = network.learn(learner, episodes, goal, jax.random.key(1), rate, progress=jnp.float32(progress))
+        return np.asarray(learned.policy["weights"]["table"])
+
+    full, half, none = stepped(0.4, 0.0, 0.5), stepped(0.2, 0.0, 0.0), stepped(0.0, 0.0, 0.0)
+    assert not np.allclose(full, half, atol=1e-4)
+    assert not np.allclose(half, none, atol=1e-4)
+    np.testing.assert_allclose(stepped(0.4, 1.0, 0.5), half, rtol=1e-6)
+    np.testing.assert_allclose(stepped(0.4, 1.0, 1.0), none, rtol=1e-6)
+    np.testing.assert_allclose(stepped(0.4, 1.0, 0.0), full, rtol=1e-6)
+    np.testing.assert_allclose(stepped(0.4, 0.5, 1.0), half, rtol=1e-6)
+
+
 def test_clipping_hides_how_much_a_rare_reward_is_worth():
     """Where a reward is 20 or 40 of its deviations, clipped returns are equal and unclipped ones are the truth."""
 

@@ -31,7 +31,8 @@ class LearnerConfig:
     """Settings of one learner.
 
     Attributes:
-        network: "tabular", "one-hot", "mlp", or "auto" (a table for small integer observation spaces, else "mlp").
+        network: "tabular", "factored", "one-hot", "mlp", or "auto" (a table for small integer observation spaces, else
+            "mlp"), see `PolicyNetwork.for_spaces`.
         hidden: Sizes of the hidden layers of policy and critic.
         copies: Copies of the environment that the learner steps side by side.
         steps: Steps of each copy per update.
@@ -42,6 +43,8 @@ class LearnerConfig:
         minibatches: Parts into which the data are shuffled in each pass; 1 takes them whole.
         clip: Clipping range of the probability ratio.
         entropy: Weight of the entropy bonus.
+        entropy_decay: Share of the entropy bonus that is lost, at an even pace, while a population is trained from
+            scratch; extensions go on with what is left.
         value_coefficient: Weight of the critic's loss.
         max_gradient_norm: Norm to which gradients are clipped.
         normalise_observations: Normalise features of an "mlp" by running statistics; else by the space's bounds.
@@ -62,6 +65,7 @@ class LearnerConfig:
     minibatches: int = 1
     clip: float = 0.2
     entropy: float = 0.0
+    entropy_decay: float = 0.0
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
     normalise_observations: bool = True
@@ -159,6 +163,7 @@ class ActorCritic:
         key: jax.Array,
         learning_rate: jax.Array,
         known: jax.Array | None = None,
+        progress: Array = 0.0,
     ) -> Learner:
         """Improves a learner by one trajectory; a learning rate of 0 only measures its expected return.
 
@@ -169,6 +174,7 @@ class ActorCritic:
             key: Random key, for shuffling.
             learning_rate: Step size.
             known: The policy's expected discounted return, where it need not be estimated, shape (objectives,).
+            progress: How much of its training is done, in [0, 1], by which the entropy bonus decays.
         """
         config = self.config
         rewards = trajectory.reward / learner.scale
@@ -194,6 +200,8 @@ class ActorCritic:
 
         old = over_steps(lambda encoded: self.policy.distribution_of(learner.policy, encoded))(trajectory.encoded)
         flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
+        # A constant where nothing decays, as arithmetic on arrays rounds differently.
+        entropy = config.entropy * (1.0 - config.entropy_decay * progress) if config.entropy_decay else config.entropy
         data = (
             flat(trajectory.encoded),
             flat(trajectory.action),
@@ -212,7 +220,7 @@ class ActorCritic:
             if self.constraint == "cpo":
                 return critic_loss
             surrogate = clipped_surrogate(distribution.log_probability(action), old_log, advantage, config.clip)
-            return surrogate - config.entropy * distribution.entropy().mean() + critic_loss
+            return surrogate - entropy * distribution.entropy().mean() + critic_loss
 
         def step(carry: tuple[Any, Any], batch: tuple[jax.Array, ...]) -> tuple[tuple[Any, Any], None]:
             weights, optimiser = carry

@@ -1,9 +1,10 @@
 """Policy and value networks as plain data: what is needed to rebuild one is JSON, its parameters are a dict of arrays.
 
 A network's functions take one observation; `jax.vmap` adds axes for batches, and for populations over the parameters.
-Observations are first *encoded*: to the row of a table, to one-hot features, or to a flat vector of floats. Parameters
-have the form `{"weights": {...}, "statistics": {"mean", "scale"}}`: weights are learned by gradients, statistics (only
-where the features are floats) normalise them, so that stored parameters are a complete policy.
+Observations are first *encoded*: to the row of a table, with flags or without, to one-hot features, or to a flat vector
+of floats. Parameters have the form `{"weights": {...}, "statistics": {"mean", "scale"}}`: weights are learned by
+gradients, statistics (only where the features are floats) normalise them, so that stored parameters are a complete
+policy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import gymnasium as gym
@@ -22,8 +24,8 @@ from prefront.learning.distributions import Categorical, Distribution, Gaussian
 from prefront.registration import nearest_names
 
 Parameters: TypeAlias = dict[str, Any]
-Kind = Literal["auto", "tabular", "one-hot", "mlp"]
-KINDS = ("auto", "tabular", "one-hot", "mlp")
+Kind = Literal["auto", "tabular", "factored", "one-hot", "mlp"]
+KINDS = ("auto", "tabular", "factored", "one-hot", "mlp")
 # "auto" takes a table up to this many distinct observations.
 LARGEST_AUTOMATIC_TABLE = 20_000
 LARGEST_TABLE = 10_000_000
@@ -36,7 +38,7 @@ class Encoder:
     """Turns an observation into what a network reads.
 
     Attributes:
-        kind: "tabular", "one-hot" or "mlp".
+        kind: "tabular", "factored", "one-hot" or "mlp".
         names: Keys of a Dict observation in the order in which they are joined; empty for other spaces.
         low: Smallest value of each joined component; empty where a component is unbounded.
         high: Largest value of each joined component; empty where a component is unbounded.
@@ -56,8 +58,8 @@ class Encoder:
         """Builds the encoder for a Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict of these.
 
         Raises:
-            ValueError: The kind is unknown, the space is of another type, or a table or one-hot code is asked for a
-                space that is not a bounded integer space (for a table: of at most ten million elements).
+            ValueError: The kind is unknown, the space is of another type, or "mlp" is not asked for where the space is
+                not a bounded integer space, or a table is where it would have more than ten million rows.
         """
         if kind not in KINDS:
             raise ValueError(f"Unknown network kind {kind!r}. {nearest_names(kind, list(KINDS))}")
@@ -69,10 +71,13 @@ class Encoder:
         elements = math.prod(int(n) for n in high - low + 1) if countable else 0
         if kind == "auto":
             kind = "tabular" if 0 < elements <= LARGEST_AUTOMATIC_TABLE else "mlp"
-        if kind in ("tabular", "one-hot") and not countable:
+        if kind in ("tabular", "factored", "one-hot") and not countable:
             raise ValueError(f"A {kind} network needs a bounded integer observation space, got {space}; use 'mlp'.")
-        if kind == "tabular" and elements > LARGEST_TABLE:
-            raise ValueError(f"A table over {space} would have {elements} rows; use 'one-hot' or 'mlp'.")
+        if kind == "factored":
+            many = [int(n) for n in high - low + 1 if n > 2]
+            elements = math.prod(many) * (1 + len(low) - len(many))
+        if kind in ("tabular", "factored") and elements > LARGEST_TABLE:
+            raise ValueError(f"A {kind} network on {space} would have {elements} rows; use 'one-hot' or 'mlp'.")
         bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
         names = tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else ()
         as_tuple = [tuple(float(value) for value in side) if bounded else () for side in (low, high)]
@@ -85,22 +90,32 @@ class Encoder:
         return tuple(int(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
 
     @property
+    def flags(self) -> int:
+        """Number of components of two values at most, by which a factored table adds rows."""
+        return sum(size <= 2 for size in self.sizes)
+
+    @property
     def features(self) -> int:
-        """Number of table rows (tabular) or of input features."""
+        """Number of table rows (tabular, and factored for each flag) or of input features."""
         if self.kind == "tabular":
             return math.prod(self.sizes)
+        if self.kind == "factored":
+            return math.prod(size for size in self.sizes if size > 2)
         return sum(self.sizes) if self.kind == "one-hot" else self.components
 
     def __call__(self, observation: Any) -> jax.Array:
-        """Encodes one observation: an int32 row, or float32 features of shape (features,)."""
+        """Encodes one observation: an int32 row, a row with its flags, or float32 features of shape (features,)."""
         parts = [observation[name] for name in self.names] if self.names else [observation]
         flat = jnp.concatenate([jnp.ravel(jnp.asarray(part)) for part in parts])
         if self.kind == "mlp":
             return flat.astype(jnp.float32)
         offsets = flat.astype(jnp.int32) - jnp.asarray(self.low, jnp.int32)
         if self.kind == "tabular":
-            strides = np.cumprod([1, *self.sizes[:0:-1]])[::-1]
-            return jnp.sum(offsets * jnp.asarray(strides, jnp.int32))
+            return jnp.sum(offsets * _strides(self.sizes))
+        if self.kind == "factored":
+            many = np.array(self.sizes) > 2
+            row = jnp.sum(offsets[many] * _strides(np.array(self.sizes)[many]))
+            return jnp.concatenate([row[None], offsets[~many]])
         codes = [jnp.arange(size) == offsets[i] for i, size in enumerate(self.sizes)]
         return jnp.concatenate(codes).astype(jnp.float32)
 
@@ -116,7 +131,11 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class ValueNetwork:
-    """A vector of values per observation: a table, or a multilayer perceptron with tanh units.
+    """A vector of values per observation: a table, a factored table, or a multilayer perceptron with tanh units.
+
+    A factored table has a row for each combination of the components with more than two values (where one is), and to
+    it adds one more such row for each binary component that is 1 (what one has): it is linear in the conjunctions of
+    place and flag, so that what is learned of a flag holds whatever the other flags are.
 
     Attributes:
         encoder: What turns observations into rows or features.
@@ -141,6 +160,9 @@ class ValueNetwork:
         """Draws initial parameters: orthogonal weights of gain sqrt(2), the last layer's of gain `output_scale`."""
         if self.encoder.kind == "tabular":
             return {"weights": {"table": jnp.zeros((self.encoder.features, self.outputs))}}
+        if self.encoder.kind == "factored":
+            rows = (self.encoder.features, 1 + self.encoder.flags, self.outputs)
+            return {"weights": {"table": jnp.zeros(rows)}}
         sizes = (self.encoder.features, *self.hidden, self.outputs)
         kernels = _orthogonal(key, list(itertools.pairwise(sizes)))
         gains = [math.sqrt(2)] * len(self.hidden) + [self.output_scale]
@@ -156,6 +178,9 @@ class ValueNetwork:
         weights = parameters["weights"]
         if self.encoder.kind == "tabular":
             return weights["table"][encoded]
+        if self.encoder.kind == "factored":
+            rows = weights["table"][encoded[0]]
+            return rows[0] + encoded[1:].astype(jnp.float32) @ rows[1:]
         features = encoded
         if "statistics" in parameters:
             mean, scale = parameters["statistics"]["mean"], parameters["statistics"]["scale"]
@@ -201,9 +226,9 @@ class PolicyNetwork:
         Args:
             observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
             action_space: Discrete or Box.
-            kind: "tabular" (one row of logits per observation), "one-hot" (a perceptron on the one-hot code of each
-                integer component), "mlp" (a perceptron on normalised numbers), or "auto" (a table for small integer
-                spaces, else "mlp").
+            kind: "tabular" (one row of logits per observation), "factored" (a row per place and per flag there, see
+                `ValueNetwork`), "one-hot" (a perceptron on the one-hot code of each integer component), "mlp" (a
+                perceptron on normalised numbers), or "auto" (a table for small integer spaces, else "mlp").
             hidden: Sizes of the hidden layers.
 
         Raises:
@@ -250,6 +275,8 @@ class PolicyNetwork:
         weights = parameters["weights"]
         if self.encoder.kind == "tabular":
             weights["table"] = weights["table"] + bias
+        elif self.encoder.kind == "factored":
+            weights["table"] = weights["table"].at[:, 0].add(bias)
         else:
             weights[f"layer_{len(self.body.hidden)}"]["bias"] += bias
         if not self.discrete:
@@ -316,6 +343,11 @@ def _orthogonal(key: jax.Array, shapes: list[tuple[int, int]]) -> list[jax.Array
     basis, _ = jax.lax.scan(add, jnp.zeros_like(drawn), (jnp.arange(rows), drawn.swapaxes(0, 1)))
     cut = [one[: min(shape), : max(shape)] for one, shape in zip(basis, shapes, strict=True)]
     return [one if shape[0] <= shape[1] else one.T for one, shape in zip(cut, shapes, strict=True)]
+
+
+def _strides(sizes: Sequence[int] | np.ndarray) -> jax.Array:
+    """Returns by how many rows a table goes on per unit of each component; the last changes fastest."""
+    return jnp.asarray(np.cumprod([1, *sizes[:0:-1]])[::-1][: len(sizes)], jnp.int32)
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

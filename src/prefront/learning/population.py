@@ -47,12 +47,14 @@ class Order(NamedTuple):
         learning_rate: Step size; at 0 learners measure their expected return and do not change.
         adapt: Whether the pooled statistics that scale rewards and features are updated.
         updates: Number of updates.
+        progress: How much of the training from scratch is done, in [0, 1].
     """
 
     goal: Goal
     learning_rate: Array
     adapt: Array
     updates: Array
+    progress: Array = np.float32(0.0)
 
 
 def learner_keys(seed: Array, iteration: jax.Array, number: int) -> jax.Array:
@@ -92,8 +94,8 @@ def learn_all(
         rewards = _where(order.adapt, update_moments(rewards, trajectories.accumulated), rewards)
         scale = jnp.broadcast_to(rewards.scale, learners.scale.shape)
         learners = learners._replace(scale=jnp.where(order.adapt, scale, learners.scale))
-    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None, None if known is None else 0))(
-        learners, trajectories, order.goal, keys, order.learning_rate, known
+    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None, None if known is None else 0, None))(
+        learners, trajectories, order.goal, keys, order.learning_rate, known, order.progress
     )
     # At rate 0 the weights stay by themselves, but Adam's moments would not.
     idle = order.learning_rate == 0.0
