@@ -53,7 +53,7 @@ class Settings:
         preferences: Numbers of preferences from which models learn; those larger than the data are left out.
         draws: How often so many preferences are drawn, without replacement.
         random_rewards: Random rewards whose optimal policies give regret learners their successor features, as
-            published; also the most policies of the coverage set that is tried in their place.
+            published.
         simulated_preferences: Number of preferences where they are simulated.
         gamma: Discount of values and returns.
     """
@@ -167,11 +167,12 @@ def _learners(settings: Settings, seed: int) -> models.Task:
     """Returns the task with both sets of successor features."""
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.exact.mdp import optimal_successor_features
-    from prefront.preferences.successor_sets import coverage_features, drop_policy, random_reward_features
+    from prefront.exact.successor_coverage import successor_coverage
+    from prefront.preferences.successor_sets import drop_policy, random_reward_features
 
     mdp, rng = _task(), np.random.default_rng((seed, 2**17))
     drawn = random_reward_features(mdp, rng, settings.random_rewards, settings.gamma)
-    coverage = coverage_features(mdp, rng, settings.random_rewards, settings.gamma).features
+    coverage = successor_coverage(mdp, settings.gamma).features
     # As published, lest the features give the true optimal policy away.
     optimal = optimal_successor_features(mdp, PUBLISHED_WEIGHTS[None], settings.gamma)[0]
     kept, covered = drop_policy(drawn, optimal), drop_policy(coverage, optimal)

@@ -65,8 +65,8 @@ class Settings:
         chunk: Tasks in one piece of work.
         labels: "noiseless", or "stochastic": logistic with temperature 1.
         learners: Which learners, of those that a study has: "partial_return"; "regret" with successor features of
-            random rewards; "regret_coverage" with those of a coverage set; "regret_exact" with the exact V* of what is
-            learned; "regret_deterministic", which takes stochastic transitions for deterministic ones.
+            random rewards; "regret_coverage" with those of the exact coverage set; "regret_exact" with the exact V*
+            of what is learned; "regret_deterministic", which takes stochastic transitions for deterministic ones.
         preferences: Numbers of preferences in the matrix; each larger set holds the smaller.
         features_preferences: Those of these numbers at which other ways to values are compared in the matrix: a
             coverage set, and exact values.
@@ -207,8 +207,9 @@ def _tasks(settings: Settings, seed: int, chunk: int, study: str) -> list[_Task]
 
     from prefront.envs.random_delivery import RandomDelivery, generate
     from prefront.exact.mdp import optimal_successor_features
+    from prefront.exact.successor_coverage import successor_coverage
     from prefront.preferences.linear_forms import unstack
-    from prefront.preferences.successor_sets import coverage_features, drop_policy, random_reward_features
+    from prefront.preferences.successor_sets import drop_policy, random_reward_features
 
     family = "risky" if study == "risky" else "deterministic"
     count = min(settings.chunk, settings.tasks(study) - chunk * settings.chunk)
@@ -223,8 +224,8 @@ def _tasks(settings: Settings, seed: int, chunk: int, study: str) -> list[_Task]
         # As published, lest the features give the true optimal policy away.
         random_features = drop_policy(features[row], optimal[row])
         covers = study == "matrix" and "regret_coverage" in settings.learners
-        coverage = coverage_features(mdp, rng, settings.random_rewards, settings.gamma).features if covers else []
-        tasks.append(_Task(mdp, truth, random_features, np.asarray(coverage)))
+        coverage = successor_coverage(mdp, settings.gamma).features if covers else np.empty((0, 0, 0))
+        tasks.append(_Task(mdp, truth, random_features, coverage))
     return tasks
 
 

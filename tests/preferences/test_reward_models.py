@@ -12,6 +12,7 @@ from scipy.special import expit
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
+from prefront.exact.successor_coverage import successor_coverage
 from prefront.preferences.advantage_models import ContrastivePolicy, OptimalAdvantage, contrastive_loss
 from prefront.preferences.choices import Choice, Linear
 from prefront.preferences.exact_regret import ExactRegret, choice_features
@@ -30,7 +31,7 @@ from prefront.preferences.reward_models import (
     fit_many,
 )
 from prefront.preferences.segments import sample_segments
-from prefront.preferences.successor_sets import coverage_features, distinct, drop_policy, random_reward_features
+from prefront.preferences.successor_sets import distinct, drop_policy, random_reward_features
 from prefront.preferences.teachers import STATISTICS, Teacher
 
 GAMMA = 0.999
@@ -213,38 +214,27 @@ def test_padding_changes_no_fit():
 
 
 def test_successor_sets():
-    rng = np.random.default_rng(0)
-    w = rng.normal(size=6)
     assert len(distinct(np.concatenate([SMALL, SMALL]))) == len(SMALL)
     assert len(drop_policy(SMALL, SMALL[3])) == len(SMALL) - 1
     assert len(drop_policy(SMALL[:1], SMALL[0])) == 1
-    optimum = exact.solve(TABLE, exact.expected_rewards(TABLE, w), GAMMA).values
-    small, large = (coverage_features(TABLE, np.random.default_rng(0), k, candidates=150) for k in (5, 100))
-    assert 0 <= large.gap < small.gap
-    assert len(small.features) == 5
-    for found in (small, large):
-        assert ((found.features @ w).max(0) <= optimum + 1e-8).all()
     table, _ = maps(3)
     batch = random_reward_features(table, np.random.default_rng(0), 8)
     assert len(batch) == 3
     assert all(one.shape[1:] == (150, 6) and len(one) <= 8 for one in batch)
 
 
-def test_chosen_policies_cover_unseen_rewards_better_than_random_ones():
-    table, _ = maps(12, seed=11)
-    rng = np.random.default_rng(1)
-    unseen = rng.normal(size=(50, 6))
-    shortfall = []
-    chosen = coverage_features(table, rng, 12, candidates=200)
-    for mdp, ours, theirs in zip(unstack(table), chosen, random_reward_features(table, rng, 12), strict=True):
-        best = exact.solve(mdp, exact.expected_rewards(mdp, unseen), GAMMA).values
-        scale = np.abs(best).max(1)
-        shortfall.append([
-            ((best - np.einsum("ksd,nd->kns", psi, unseen).max(0)).max(1) / scale).mean()
-            for psi in (ours.features, theirs)
-        ])  # fmt: skip
-    ours, theirs = np.array(shortfall).T
-    assert stats.wilcoxon(ours, theirs, alternative="less").pvalue < 0.01
+def test_a_coverage_set_makes_the_soft_model_exact():
+    """Its fits have the same loss where values are those of the set as where they are solved for."""
+    table, weights = maps(6, seed=111)
+    for seed, (mdp, w) in enumerate(zip(unstack(table), weights, strict=True)):
+        dataset = answers(100, "deterministic_regret", mdp, w, Choice(1.0, scale=1.0), seed)
+        features = successor_coverage(mdp).features
+        model = SuccessorFeatureRegret(mdp, features).fit(dataset)
+        solved = ExactRegret(mdp, weights=model.learned())
+        assert cross_entropy(solved, dataset) == pytest.approx(model.loss, abs=1e-2 * max(model.loss, 0.1))
+        assert np.allclose(
+            (features @ model.learned()).max(0), solved.values(), atol=1e-6 * np.abs(solved.values()).max()
+        )
 
 
 def test_regret_models_recover_rewards_from_their_own_answers():
