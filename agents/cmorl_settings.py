@@ -164,18 +164,32 @@ GATHERING = CMORLConfig(
     extension_rate=0.05,
 )
 BOTTLES = dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1, stage_one_share=0.6)
-# Few learners with long lives. All of them come to rest on short ways to the goal (.53 to .60 of the exact hypervolume
-# on seeds 100 and 102, where 32 learners with short lives had .16 to .47); ten times the entropy, lower rates or a
-# larger discount in training did not help.
+# The best tours gather all twelve items in 70 steps; greedy learners come to rest on 27 steps with four of them, in no
+# state of which another first step is better. Perceptrons on one-hot cells do not tell what to do next from what is
+# left: taught the optimum, they walk in circles; a factored table does not. The table alone does not leave short ways
+# (.80 of the optimum of 16 even weights in the mean, perceptrons .82; seed 100), much entropy that fades does (.97). At
+# a training discount above the evaluation's .95 detours cost less: .96 of the optimum of 16 inner weights, before .92.
+# Seeds 100, 101 and 102: .949, .960 and .964 of the exact hypervolume, .919, .933 and .943 of it by stage 1, with .9993
+# to .9998 of the expected utility, in 97 to 108 CPU-seconds. The vertices of the convex hull alone make .948 of it.
 ROOMS = CMORLConfig(
     learner=dataclasses.replace(
-        PERCEPTRON, network="one-hot", copies=16, steps=64, minibatches=4, entropy=0.05, action_bias=1.0
+        TABLE,
+        network="factored",
+        copies=16,
+        steps=64,
+        gamma=0.98,
+        epochs=2,
+        minibatches=2,
+        entropy=1.0,
+        entropy_decay=0.95,
+        action_bias=1.0,
     ),
-    total_steps=1_500_000,
-    population=16,
+    total_steps=30_000_000,
+    population=64,
+    weights="random",
+    stage_one_share=0.7,
     extension_updates=16,
-    extension_rate=0.5,
-    slack_spread=0.1,
+    slack_spread=0.5,
     archive_capacity=None,
 )
 # Long episodes: fewer, longer rollouts, and several gradient steps for each. Ores are sold so rarely that clipping

@@ -198,3 +198,22 @@ def test_the_published_settings_are_those_of_each_task():
             assert config.reference_point == tuple(environment.reference_point)
     # What the scripts do not know gets what all their tasks share.
     assert config_for("DeepSeaTreasure-v0", "paper").reference_point is None
+
+
+def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its_end():
+    """What fades while a population is trained from scratch starts anew with each restart, never with an extension."""
+    config = dataclasses.replace(SMALL, restarts=2, total_steps=8 * 4 * 12 * 4 * 20)
+    environment = tree(depth=3, objectives=3, seed=1)
+    discovery, told = _Discovery(Task.of(environment), config, 0), []
+    advance = discovery.trainer.advance
+
+    def listening(population, order):
+        told.append((discovery.phase.stage, float(order.progress)))
+        return advance(population, order)
+
+    discovery.trainer.advance = listening
+    discovery.run(None, None)
+    ends = [discovery.initialisation * (i + 1) // 2 for i in range(2)]
+    wanted = [i / part for part in (ends[0], ends[1] - ends[0]) for i in range(part)]
+    assert [progress for stage, progress in told if stage == 1] == pytest.approx(wanted)
+    assert {progress for stage, progress in told if stage == 2} == {1.0}
