@@ -79,8 +79,7 @@ def best_of_n(
         raise ValueError(f"n must lie in 1 to pool={pool}, got {counts.min()} to {counts.max()}.")
     if pools < 2:
         raise ValueError(f"Standard errors need at least 2 pools, got {pools}.")
-    keys = jax.random.split(key, pools)
-    values = np.asarray(_curves(settings, pool, scalarise or _total, world, keys, counts.astype(np.float32)))
+    values = np.asarray(_curves(settings, pool, pools, scalarise or _total, world, key, counts.astype(np.float32)))
     mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(pools)
     divergence = best_of_n_divergence(counts)
     return BestOfN(counts, mean[:, :-1], error[:, :-1], mean[:, -1], error[:, -1], divergence, pool * pools)
@@ -97,9 +96,15 @@ def subset_maximum_weights(pool: int, numbers: Any) -> jax.Array:
     return jnp.exp(logs)
 
 
-@partial(jit, static_argnums=(0, 1, 2))
+@partial(jit, fusion_emitters=False, static_argnums=(0, 1, 2, 3))
 def _curves(
-    settings: TokenWorldSettings, pool: int, scalarise: Scalarise, world: World, keys: jax.Array, numbers: jax.Array
+    settings: TokenWorldSettings,
+    pool: int,
+    pools: int,
+    scalarise: Scalarise,
+    world: World,
+    key: jax.Array,
+    numbers: jax.Array,
 ) -> jax.Array:
     """Expected rewards and gold, shape (pools, N, K + 1)."""
     policy = reference_policy(world.reference, settings.length)
@@ -111,7 +116,7 @@ def _curves(
         values = jnp.concatenate([rewards, gold(world, sequences)[:, None]], axis=1)
         return weights @ values[jnp.argsort(scalarise(rewards))]
 
-    return jax.lax.map(one_pool, keys)
+    return jax.lax.map(one_pool, jax.random.split(key, pools))
 
 
 def _total(rewards: jax.Array) -> jax.Array:

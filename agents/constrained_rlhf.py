@@ -174,7 +174,7 @@ class Trainer:
             self._check_reachable(length)
         critic = dataclasses.replace(program.critic, outputs=heads + 1)
         self.program = dataclasses.replace(program, critic=critic)
-        self.state = jax.vmap(partial(initial_state, self.program))(self.method, keys)
+        self.state = _start(self.program, self.method, keys)
         self._history: list[dict[str, np.ndarray]] = []
         self._batches: list[dict[str, np.ndarray]] = []
 
@@ -315,7 +315,12 @@ def train(
     return trainer.result()
 
 
-@partial(jit, static_argnums=(0, 1, 2))
+@partial(jit, level=0, fusion_emitters=False, static_argnums=0)
+def _start(program: Program, method: MethodSettings, keys: jax.Array) -> LearnerState:
+    return jax.vmap(partial(initial_state, program))(method, keys)
+
+
+@partial(jit, fusion_emitters=False, static_argnums=(0, 1, 2))
 def _advance(
     program: Program,
     shared: bool,
@@ -332,7 +337,7 @@ def _advance(
     return jax.vmap(one_run, in_axes=(0, None if shared else 0, 0, 0))(method, worlds, inputs, states)
 
 
-@partial(jit, static_argnums=(0, 1))
+@partial(jit, fusion_emitters=False, static_argnums=(0, 1))
 def _evaluate(
     program: Program, shared: bool, worlds: World, inputs: RunInputs, states: LearnerState, thresholds: Any
 ) -> dict[str, jax.Array]:

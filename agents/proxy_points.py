@@ -197,7 +197,7 @@ def exact_proxy_points(
     return np.array(alone), joint_proxy_point(rewards, gold_values)
 
 
-@partial(jit, static_argnums=(0, 1))
+@partial(jit, fusion_emitters=False, static_argnums=(0, 1))
 def _point(length: int, samples: int, world: World, key: jax.Array, one: jax.Array) -> Any:
     rewards, multipliers = linear_rewards(world.models), one[None]
     path = tilted_path(world.reference, rewards, multipliers, length)

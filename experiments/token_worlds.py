@@ -133,7 +133,7 @@ def trainer(
     from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
 
     training = TrainingSettings(**dataclasses.asdict(learner))
-    return Trainer(settings, world, method, jax.random.key(seed)[None], training, **options)
+    return Trainer(settings, world, method, jax.random.key(seed), training, **options)
 
 
 def learned_curve(

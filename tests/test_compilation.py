@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from prefront import compilation
 from prefront.compilation import jit
 
 POINTS = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
@@ -41,3 +42,16 @@ def test_the_low_level_reaches_the_compiler(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(jax.vmap(doubled)(jnp.arange(3.0)), [0.0, 2.0, 4.0])
     low = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     assert asked == [low, None]
+
+
+def test_fused_loops_may_be_emitted_in_either_way_where_the_compiler_leaves_the_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def waves(x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ x.T).sum(0)
+
+    expected = np.tanh(np.asarray(POINTS) @ np.asarray(POINTS).T).sum(0)
+    np.testing.assert_allclose(jit(waves, fusion_emitters=False)(POINTS), expected, rtol=1e-5)
+    # As for a compiler that has no such switch.
+    monkeypatch.setattr(compilation, "FUSION_EMITTERS", "xla_cpu_no_such_option")
+    np.testing.assert_allclose(jit(waves, fusion_emitters=False)(POINTS), expected, rtol=1e-5)

@@ -144,35 +144,42 @@ def _linear_fit(
     weights: jax.Array,
 ) -> jax.Array:
     """Newton's method with conjugate gradients for its linear systems: no matrix of V^2 columns is ever built."""
-    dtype = comparisons.choice.dtype
+    dtype, choice = comparisons.choice.dtype, comparisons.choice
     # A pair that begins with the start symbol is no bigram.
     is_bigram = (jnp.arange(vocabulary + 1) < vocabulary).astype(dtype)[:, None]
 
-    def table(w: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return w[0][None] + is_bigram * w[1]
+    # Unigram weights in row 0 and bigram weights below, in one array.
+    def table(w: jax.Array) -> jax.Array:
+        return w[0] + is_bigram * w[1:]
 
-    def objective(w: tuple[jax.Array, jax.Array]) -> jax.Array:
-        scores = partial(_linear_score, settings, table(w))
-        penalty = 0.5 * settings.l2 * (jnp.sum(w[0] ** 2) + jnp.sum(w[1] ** 2))
-        return (
-            choice_loss(scores(comparisons.first) - scores(comparisons.second), comparisons.choice, weights) + penalty
-        )
+    def differences(w: jax.Array) -> jax.Array:
+        first, second = _linear_score(settings, table(w), jnp.stack([comparisons.first, comparisons.second]))
+        return first - second
 
-    gradient = jax.grad(objective)
-    fractions = 0.5 ** jnp.arange(6, dtype=dtype)
+    start = jnp.zeros((vocabulary + 2, vocabulary), dtype)
+    summed = jax.linear_transpose(differences, start)
+    fractions = jnp.append(0.5 ** jnp.arange(6), 0.0).astype(dtype)
 
-    def newton(_: int, w: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        slope = gradient(w)
+    def newton(_: int, w: jax.Array) -> jax.Array:
+        margin = differences(w)
+        probability = jax.nn.sigmoid(margin)
+        slope = summed(weights * (probability - choice))[0] + settings.l2 * w
+        curvature = weights * probability * (1 - probability)
         step, _info = jax.scipy.sparse.linalg.cg(
-            lambda direction: jax.jvp(gradient, (w,), (direction,))[1], slope, tol=1e-6, maxiter=CG_STEPS
+            lambda direction: summed(curvature * differences(direction))[0] + settings.l2 * direction,
+            slope,
+            tol=1e-6,
+            maxiter=CG_STEPS,
         )
-        tried = jax.lax.map(lambda f: objective(jax.tree.map(lambda a, s: a - f * s, w, step)), fractions)
-        best = fractions[jnp.argmin(tried)]
-        # Near the optimum rounding makes every candidate look alike; a step that is not better is not taken.
-        best = jnp.where(jnp.min(tried) < objective(w), best, 0.0)
-        return jax.tree.map(lambda a, s: a - best * s, w, step)
+        change = differences(step)
 
-    start = (jnp.zeros(vocabulary, dtype), jnp.zeros((vocabulary + 1, vocabulary), dtype))
+        # Where the slope along the step is least; near the optimum rounding makes all values of the loss alike.
+        def slope_at(fraction: jax.Array) -> jax.Array:
+            residual = jax.nn.sigmoid(margin - fraction * change) - choice
+            return jnp.abs(jnp.sum(weights * residual * change) + settings.l2 * jnp.sum((w - fraction * step) * step))
+
+        return w - fractions[jnp.argmin(jax.lax.map(slope_at, fractions))] * step
+
     return table(jax.lax.fori_loop(0, NEWTON_STEPS, newton, start))
 
 

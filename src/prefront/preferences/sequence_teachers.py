@@ -182,9 +182,8 @@ def compare(
     Returns:
         Comparisons with leading axis K.
     """
-    index = jnp.arange(first.shape[0])
-    difference = jax.vmap(lambda k, a, b: (gold_attributes(gold, a) - gold_attributes(gold, b))[:, k])(
-        index, first, second
-    )
+    every = gold_attributes(gold, jnp.stack([first, second]))
+    own = jnp.arange(first.shape[0])
+    difference = (every[0] - every[1])[own, :, own]
     chosen = jax.random.uniform(key, difference.shape) < choice_probability(difference, rationality, label_noise)
     return SequenceComparisons(first, second, chosen.astype(jnp.float32))

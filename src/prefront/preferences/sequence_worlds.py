@@ -209,8 +209,7 @@ def make_world(
         settings, correlation=0.0, label_noise=0.0, rationality=1.0, unseen_weight=0.0, per_token=False
     )
     key = jax.random.key(key) if isinstance(key, int) else key
-    drawn, matrix = _draw_world(shapes, key), jnp.asarray(matrix, jnp.float32)
-    return _learn(shapes, drawn, matrix, **{n: jnp.float32(v) for n, v in numbers.items()})
+    return _learn(shapes, _draw_world(shapes, key), _float32(matrix), **{n: _float32(v) for n, v in numbers.items()})
 
 
 class _Drawn(NamedTuple):
@@ -223,7 +222,7 @@ class _Drawn(NamedTuple):
 
 
 # It runs for milliseconds however it is compiled, and a sampler of Dirichlet variables takes seconds to compile well.
-@partial(jit, level=0, static_argnames="settings")
+@partial(jit, level=0, fusion_emitters=False, static_argnames="settings")
 def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
     for_reference, for_networks, for_samples, for_pairs, for_choices, for_fit = jax.random.split(key, 6)
     reference = draw_reference(for_reference, settings.vocabulary, settings.prompts)
@@ -232,7 +231,7 @@ def _draw_world(settings: TokenWorldSettings, key: jax.Array) -> _Drawn:
     return _Drawn(reference, networks, pairs, jnp.stack([for_samples, for_choices, for_fit]))
 
 
-@partial(jit, static_argnames="settings")
+@partial(jit, fusion_emitters=False, static_argnames="settings")
 def _learn(
     settings: TokenWorldSettings,
     drawn: _Drawn,
@@ -356,6 +355,11 @@ def _calibration_error(predicted: jax.Array, true: jax.Array) -> jax.Array:
     bins = jnp.clip((predicted * CALIBRATION_BINS).astype(jnp.int32), 0, CALIBRATION_BINS - 1)
     gaps = jax.ops.segment_sum(predicted - true, bins, num_segments=CALIBRATION_BINS)
     return jnp.abs(gaps).sum() / predicted.shape[0]
+
+
+def _float32(number: Any) -> Any:
+    # On the host, where no program needs to be compiled for it.
+    return number.astype(jnp.float32) if isinstance(number, jax.Array) else np.asarray(number, np.float32)
 
 
 def _as_setting(correlation: Any) -> Correlation:
