@@ -57,11 +57,11 @@ def fit_learned(name: str, task: Task, datasets: Sequence[PreferenceDataset]) ->
     """Fits one of the `LEARNED` models to each dataset.
 
     Regret learners search for the weights of the lowest loss, as on synthetic answers, without a prior. On the
-    published preferences, in folds apart from those of the study, held-out cross-entropy is .551 nats with a coverage
-    set and .553 with exact values, and .557 with random features. Adam from zero with a learning rate chosen by a
-    held-out fifth gives .565 and .567 (random features: .58 to .67, by which are drawn), at four times the cost:
-    answers of people are noisy, but many for six weights. Only from 50 preferences, where to stop early is a prior, is
-    the order reversed (exact values: .634 and .607).
+    published preferences, in folds apart from those of the study, held-out cross-entropy is .553 nats with a coverage
+    set or exact values, and .557 with random features. Adam from zero with a learning rate chosen by a held-out fifth
+    gives .565 to .567 (random features: .58 to .67, by which are drawn), at four times the cost: answers of people are
+    noisy, but many for six weights. Only from 50 preferences, where to stop early is a prior, is the order reversed
+    (exact values: .634 and .607).
     """
     from prefront.preferences.advantage_models import ContrastivePolicy, OptimalAdvantage
     from prefront.preferences.exact_regret import ExactRegret

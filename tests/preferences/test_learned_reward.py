@@ -14,10 +14,12 @@ from prefront.environment import FiniteEnvironment, step
 from prefront.envs.delivery import Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
-from prefront.exact.conversions import from_momdp
+from prefront.exact.conversions import from_gymnasium, from_momdp
 from prefront.exact.tabulation import tabulate
 from prefront.gymnasium_faces import SingleEnvironment, VectorEnvironment
+from prefront.learning.host import HostEnvironments
 from prefront.learning.learner import LearnerConfig
+from prefront.learning.tasks import Task
 from prefront.preferences.choices import Choice, Linear
 from prefront.preferences.learned_reward import (
     LearnedReward,
@@ -30,7 +32,7 @@ from prefront.preferences.learned_reward import (
 )
 from prefront.preferences.neural_models import NeuralReward
 from prefront.preferences.regret_models import SuccessorFeatureRegret
-from prefront.preferences.reward_models import fit_persons
+from prefront.preferences.reward_models import PartialReturn, fit_persons
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher
@@ -149,6 +151,83 @@ def test_any_gymnasium_environment_can_pay_it():
     with pytest.raises(ValueError, match="one number"):
         wrong.step(0)
     assert not isinstance(env, LearnedReward)
+
+
+def frozen_lake():
+    """A table of other people's environment, and the rewards of two persons: one likes the goal, one shuns it."""
+    lake = gym.make("FrozenLake-v1", is_slippery=False)
+    mdp, true = from_gymnasium(lake)
+    rng = np.random.default_rng(0)
+    anywhere = mdp._replace(initial=~mdp.terminal / (~mdp.terminal).sum())
+    first, second = (sample_segments(anywhere, 60, 3, rng, absorbing=True) for _ in range(2))
+    teacher = Teacher("partial_return", Linear(np.stack([true, -true])), Choice(), mdp=mdp, names=("ann", "bob"))
+    fitted = fit_persons(PartialReturn(), teacher.ask(first, second, rng))
+    return lake, mdp, {name: fitted[name].reward_table(mdp) for name in ("ann", "bob")}
+
+
+def test_a_population_has_an_entry_each_in_other_peoples_environments():
+    lake, _, tables = frozen_lake()
+    paid = stack_rewards([table_reward(table, int) for table in tables.values()])
+    env = LearnedRewardWrapper(lake, paid, tuple(tables), [-1, -1])
+    assert env.get_wrapper_attr("objective_names") == ("ann", "bob")
+    assert env.reward_space.shape == (2,)
+    rng, seen = np.random.default_rng(1), set()
+    for episode in range(30):
+        place, _ = env.reset(seed=episode)
+        over = False
+        while not over:
+            action = int(rng.choice([1, 2]))
+            following, reward, over, _, info = env.step(action)
+            assert reward.dtype == np.float32
+            assert env.reward_space.contains(reward)
+            assert reward == pytest.approx([tables["ann"][place, action], tables["bob"][place, action]], rel=1e-6)
+            assert info["true_reward"] == (following == 15)
+            seen.add(float(reward[0]))
+            place = following
+    # The goal was reached, and it is what the two disagree on.
+    assert len(seen) > 1
+    alone = LinearScalarization(env, [0, 1])
+    alone.reset(seed=0)
+    assert alone.step(2)[1] == pytest.approx(tables["bob"][0, 2], rel=1e-6)
+
+
+def test_foreign_vectors_become_a_populations_for_agents_on_the_host():
+    """A registered id, MO-Gymnasium's sea behind it: two objectives in, three persons out."""
+    pytest.importorskip("mo_gymnasium")
+    people = np.array([[1.0, 0.0], [0.5, 2.0], [0.0, -1.0]])
+
+    def make(**kwargs):
+        sea = gym.make("mo_gymnasium:deep-sea-treasure-v0", **kwargs)
+        return LearnedRewardWrapper(sea, linear_reward(people), ("ann", "bob", "eve"), [-10, -10, -10])
+
+    gym.register("tests/LearnedSea-v0", entry_point=make)
+    try:
+        envs = HostEnvironments("tests/LearnedSea-v0", 2)
+        assert envs.reward_dim == 3
+        envs.reset(0)
+        taken = envs.step(np.array([1, 1]))
+        # Down once from the start: treasure 0.7, and a step of time.
+        assert taken.reward == pytest.approx(np.tile(people @ [0.7, -1.0], (2, 1)), abs=1e-5)
+        envs.close()
+        task = Task.of("tests/LearnedSea-v0", discount=0.99)
+        assert task.objective_names == ("ann", "bob", "eve")
+        assert list(task.reference_point) == [-10, -10, -10]
+    finally:
+        gym.registry.pop("tests/LearnedSea-v0")
+
+
+def test_wrong_persons_are_named():
+    def cart(function, names=None, point=None):
+        return LearnedRewardWrapper(gym.make("CartPole-v1"), function, names, point)
+
+    short = cart(lambda *_: np.zeros(1), ("ann", "bob"))
+    short.reset(seed=0)
+    with pytest.raises(ValueError, match=r"gives \(1,\), but 2 objectives are named: \('ann', 'bob'\)"):
+        short.step(0)
+    with pytest.raises(ValueError, match="at least one name"):
+        cart(lambda *_: np.zeros(1), ())
+    with pytest.raises(ValueError, match=r"reference_point must have shape \(2,\), got \(3,\)"):
+        cart(lambda *_: np.zeros(2), ("ann", "bob"), [0, 0, 0])
 
 
 def small_task():

@@ -50,7 +50,8 @@ class HostEnvironments:
         self.copies = copies
         single = gymnasium_environment(id, **kwargs)
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
-        reward_space = getattr(single.unwrapped, "reward_space", None)
+        # A wrapper may pay another vector than the environment inside it.
+        reward_space = single.get_wrapper_attr("reward_space") if single.has_wrapper_attr("reward_space") else None
         if reward_space is None or len(reward_space.shape) != 1:
             raise TypeError(f"{id} has no vector reward: its `reward_space` is {reward_space}.")
         self.reward_dim = int(reward_space.shape[0])

@@ -83,14 +83,10 @@ class LearnedReward(Environment):
         self.reward_space = gym.spaces.Box(-np.inf, np.inf, (count,), np.float32)
         self.discount, self.max_episode_steps = base.discount, base.max_episode_steps
         self.front_kind = "unknown"
-        self.reference_point = np.zeros(count) if reference_point is None else np.asarray(reference_point, np.float64)
-        if self.reference_point.shape != (count,):
-            raise ValueError(f"reference_point must have shape ({count},), got {self.reference_point.shape}.")
+        self.reference_point = _reference_point(reference_point, count)
         paid = jax.eval_shape(self._first_reward).shape
         if paid != (count,):
-            raise ValueError(
-                f"The reward function gives {paid}, but {count} objectives are named: {self.objective_names}."
-            )
+            raise ValueError(_wrong_number(paid, self.objective_names))
 
     def _first_reward(self) -> jax.Array:
         key = jax.random.key(0)
@@ -178,32 +174,76 @@ def learned_reward(
 
 
 class LearnedRewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
-    """Pays a learned reward, one float, in any Gymnasium environment, for single-objective algorithms.
+    """Pays a learned reward in any Gymnasium environment: one float, or a vector with an entry for each person.
 
-    The environment's own reward stays in `info["true_reward"]`, for evaluation only.
+    Without names the reward is a float, for single-objective algorithms. With names it is a vector, as that of our own
+    environments is by `learned_reward`, for algorithms that serve all persons at once. The environment's own reward
+    stays in `info["true_reward"]`, for evaluation only.
 
     Args:
         env: Any environment, with a vector reward or a number.
-        reward_function: Gives one number.
+        reward_function: Gives one number, or one for each name.
+        names: Names of the rewards it gives, such as those of persons.
+        reference_point: For hypervolumes of vectors; zeros by default, below which nothing counts.
+
+    Attributes:
+        reward_space: Box of shape (number of names,), float32, where there are names; so are `objective_names` and
+            `reference_point`.
+
+    Raises:
+        ValueError: Names are empty or the reference point has another length; by `step`, where the function gives
+            another number of rewards.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], reward_function: RewardFunction) -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        reward_function: RewardFunction,
+        names: Sequence[str] | None = None,
+        reference_point: Any = None,
+    ) -> None:
         super().__init__(env)
         self.reward_function = reward_function
         self._observation: Any = None
+        self._names = None if names is None else tuple(names)
+        if self._names is None:
+            return
+        if not self._names:
+            raise ValueError("names must hold at least one name, or be None for a reward that is a float.")
+        # As for learned_reward, what the environment itself says of its objectives is about another reward.
+        self.objective_names = self._names
+        self.reward_space = gym.spaces.Box(-np.inf, np.inf, (len(self._names),), np.float32)
+        self.reference_point = _reference_point(reference_point, len(self._names))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
         self._observation, info = self.env.reset(seed=seed, options=options)
         return self._observation, info
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Takes one step; the reward is the learned one."""
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes one step; the reward is the learned one, a float, or float32 of shape (number of names,)."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        paid = np.asarray(
-            self.reward_function(self._observation, action, np.atleast_1d(np.asarray(reward, np.float32)))
-        )
-        if paid.size != 1:
-            raise ValueError(f"The reward function must give one number, got shape {paid.shape}.")
+        vector = np.atleast_1d(np.asarray(reward, np.float32))
+        paid = np.asarray(self.reward_function(self._observation, action, vector), np.float32)
         self._observation = observation
-        return observation, float(paid.ravel()[0]), terminated, truncated, {**info, "true_reward": reward}
+        return observation, self._paid(paid), terminated, truncated, {**info, "true_reward": reward}
+
+    def _paid(self, paid: np.ndarray) -> Any:
+        if self._names is None:
+            if paid.size != 1:
+                raise ValueError(f"The reward function must give one number, or be named, got shape {paid.shape}.")
+            return float(paid.ravel()[0])
+        if paid.shape != (len(self._names),):
+            raise ValueError(_wrong_number(paid.shape, self._names))
+        return paid
+
+
+def _reference_point(given: Any, count: int) -> np.ndarray:
+    point = np.zeros(count) if given is None else np.asarray(given, np.float64)
+    if point.shape != (count,):
+        raise ValueError(f"reference_point must have shape ({count},), got {point.shape}.")
+    return point
+
+
+def _wrong_number(shape: tuple[int, ...], names: tuple[str, ...]) -> str:
+    return f"The reward function gives {shape}, but {len(names)} objectives are named: {names}."
