@@ -165,3 +165,51 @@ def test_training_never_changes_the_form_of_a_population(id, exact):
     learners = {name: getattr(advanced.learners, name) for name in ("policy", "critic", "scale")}
     resumed = jax.eval_shape(trainer.resumed, advanced, learners)
     assert form(begun) == form(advanced) == form(resumed)
+
+
+def constrained_trainer(return_episodes):
+    environment = prefront.make("BreakableBottles-v0")
+    config = LearnerConfig(network="tabular", copies=4, steps=8, action_bias=1.0, return_episodes=return_episodes)
+    spaces = environment.observation_space, environment.action_space
+    network = ActorCritic.build(config, *spaces, environment.reward_dim, 0.9)
+    return CompiledTrainer(environment, network, 2, 1, 0.9, 0)
+
+
+def test_returns_for_constraints_are_measured_by_whole_episodes_where_they_are_needed():
+    """Beside the exact returns of the stochastic policies; steps count, and without constraints none are taken."""
+    episodes = 4000
+    trainer, plain = constrained_trainer(episodes), constrained_trainer(0)
+    policy, environment = trainer.network.policy, trainer.environment
+    objectives = environment.reward_dim
+    free = Goal(
+        np.ones((2, objectives), np.float32),
+        np.full((2, objectives), -np.inf, np.float32),
+        np.full((2, objectives), np.inf, np.float32),
+    )
+    still = Order(free, np.float32(0.0), np.bool_(False), np.int32(1))
+    learning = still._replace(learning_rate=np.float32(1e-3))
+    bound = learning._replace(goal=free._replace(thresholds=np.zeros((2, objectives), np.float32)))
+
+    def steps(order):
+        """Steps beyond those of the evaluation itself, which is the same in both."""
+        population, outcome = trainer.advance(trainer.fresh(0), order)
+        return np.asarray(outcome.steps) - np.asarray(plain.advance(plain.fresh(0), order)[1].steps), population
+
+    taken, population = steps(still)
+    table = transition_table(environment, policy)
+    horizon = environment.max_episode_steps
+    wanted = jax.vmap(lambda own: exact_returns(table, policy, own, 0.9, horizon, True))(population.learners.policy)
+    np.testing.assert_allclose(population.learners.estimate, wanted, atol=0.03)
+    assert (taken >= episodes).all()
+    assert (taken <= episodes * horizon).all()
+    unmeasured, population = steps(learning)
+    assert np.isnan(population.learners.estimate).all()
+    assert (unmeasured == 0).all()
+    assert (steps(bound)[0] >= episodes).all()
+
+
+def test_host_environments_refuse_extra_episodes_for_constraints():
+    config = LearnerConfig(network="tabular", return_episodes=3)
+    network = ActorCritic.build(config, gym.spaces.Discrete(2), gym.spaces.Discrete(2), 2, 0.9)
+    with pytest.raises(ValueError, match="return_episodes=3 needs one of our environments, but fruit-tree-v0"):
+        HostTrainer("fruit-tree-v0", {}, network, 2, 1, 0.9, 0)

@@ -40,6 +40,11 @@ class HostTrainer:
         discount: float,
         seed: int,
     ) -> None:
+        if network.config.return_episodes:
+            raise ValueError(
+                f"return_episodes={network.config.return_episodes} needs one of our environments, but {id} is stepped "
+                "on the host: set 0, which takes the returns of training's own episodes."
+            )
         self.network, self.number, self.episodes, self.discount = network, number, episodes, discount
         self.seed = np.uint32(seed % 2**32)
         self.training = HostEnvironments(id, number * network.config.copies, **kwargs)

@@ -52,6 +52,9 @@ class LearnerConfig:
         reward_clip: Largest magnitude of a scaled reward; None clips nothing. A rare reward is many of its deviations
             large, so that clipping makes small and large ones equal.
         action_bias: Deviation of a random preference for some actions that each learner starts with.
+        return_episodes: Whole episodes of the stochastic policy by which its expected return is measured whenever
+            constraints are held against it; 0 takes the mean lambda-return at the starts of training's own episodes,
+            which costs no step but is only as good as the critic, and does not stop at a time limit.
     """
 
     network: Kind = "auto"
@@ -72,6 +75,7 @@ class LearnerConfig:
     scale_rewards: bool = True
     reward_clip: float | None = 10.0
     action_bias: float = 0.0
+    return_episodes: int = 0
 
 
 class Goal(NamedTuple):

@@ -177,7 +177,8 @@ class CompiledTrainer:
         """Updates a population several times and evaluates its deterministic policies.
 
         Returns:
-            The population, and each learner's mean return, shape (learners, objectives), with the evaluation's steps.
+            The population, and each learner's mean return, shape (learners, objectives), with the steps of the
+            evaluation and of the episodes by which returns were measured for constraints.
         """
         return self._advance(population, order)
 
@@ -195,10 +196,13 @@ class CompiledTrainer:
         return fresh._replace(copies=copies, iteration=iteration + 1)
 
     def _advanced(self, population: Population, order: Order) -> tuple[Population, Outcome]:
-        population = jax.lax.fori_loop(0, order.updates, lambda _, one: self._updated(one, order), population)
+        begin = population, jnp.zeros(self.number, jnp.int32)
+        update = lambda _, carry: self._updated(carry[0], carry[1], order)  # noqa: E731
+        population, measured = jax.lax.fori_loop(0, order.updates, update, begin)
         keys = learner_keys(population.seed, population.iteration, self.number)
         policies = population.learners.policy
         outcome = jax.vmap(self._evaluated)(policies, keys)
+        outcome = outcome._replace(steps=outcome.steps + measured)
         return population._replace(iteration=population.iteration + 1), outcome
 
     def _evaluated(self, parameters: Parameters, key: jax.Array) -> Outcome:
@@ -208,7 +212,7 @@ class CompiledTrainer:
         horizon = environment.max_episode_steps
         return Outcome(exact_returns(self.table, policy, parameters, self.discount, horizon), jnp.int32(0))
 
-    def _updated(self, population: Population, order: Order) -> Population:
+    def _updated(self, population: Population, measured: jax.Array, order: Order) -> tuple[Population, jax.Array]:
         config = self.network.config
         keys = jax.vmap(jax.random.split)(learner_keys(population.seed, population.iteration, self.number))
 
@@ -219,21 +223,36 @@ class CompiledTrainer:
 
         copies, trajectories = jax.vmap(collect)(population.learners, population.copies, keys[:, 0])
         population = population._replace(copies=copies)
-        return learn_all(self.network, population, trajectories, order, keys[:, 1], self._known(population, order))
+        known = self._known(population, order, keys[:, 1])
+        learned = learn_all(
+            self.network, population, trajectories, order, keys[:, 1], None if known is None else known.returns
+        )
+        return learned, measured if known is None else measured + known.steps
 
-    def _known(self, population: Population, order: Order) -> jax.Array | None:
-        """Returns the stochastic policies' exact returns where there is a table, NaN while no constraint needs them."""
-        if self.table is None:
+    def _known(self, population: Population, order: Order, keys: jax.Array) -> Outcome | None:
+        """Measures the stochastic policies by the table or by episodes; NaN while no constraint needs their returns."""
+        network, table, episodes = self.network, self.table, self.network.config.return_episodes
+        if table is None and not episodes:
             return None
-        table, network, horizon = self.table, self.network, self.environment.max_episode_steps
-        nothing = jnp.full((self.number, network.critic.outputs), jnp.nan, jnp.float32)
+        environment, unspent = self.environment, jnp.zeros(self.number, jnp.int32)
+        nothing = Outcome(jnp.full((self.number, network.critic.outputs), jnp.nan, jnp.float32), unspent)
 
-        def returns() -> jax.Array:
+        def exact() -> Outcome:
+            assert table is not None
+            horizon = environment.max_episode_steps
             one = partial(exact_returns, table, network.policy, gamma=network.gamma, horizon=horizon, stochastic=True)
-            return jax.vmap(one)(population.learners.policy)
+            return Outcome(jax.vmap(one)(population.learners.policy), unspent)
+
+        def sampled() -> Outcome:
+            def one(policy: Parameters, key: jax.Array) -> Outcome:
+                own = jax.random.fold_in(key, 1)
+                return rollouts.evaluate(environment, network.policy, policy, own, episodes, network.gamma, True)
+
+            return jax.vmap(one)(population.learners.policy, keys)
 
         needed = (order.learning_rate == 0.0) | jnp.isfinite(order.goal.thresholds).any()
-        return jax.lax.cond(needed, returns, lambda: nothing)
+        found: Outcome = jax.lax.cond(needed, sampled if table is None else exact, lambda: nothing)
+        return found
 
     def _spread(self, population: Population) -> Population:
         if self.devices == 1:
