@@ -80,6 +80,8 @@ def test_joining_pads_to_the_longest():
     assert np.array_equal(joined.end, [1, 1, 2, 2])
     with pytest.raises(ValueError, match="absorbing"):
         concatenate([parts[0], dataclasses.replace(parts[1], absorbing=True)])
+    with pytest.raises(ValueError, match="number of features"):
+        concatenate([parts[0], dataclasses.replace(parts[0], features=parts[0].features.repeat(2, 2))])
 
 
 def test_cutting_episodes():

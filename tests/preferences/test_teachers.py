@@ -1,6 +1,7 @@
 """Teachers against closed forms of their statistics and choices, and that nobody else learns their reward."""
 
 import copy
+import dataclasses
 import gc
 import pickle
 import types
@@ -338,3 +339,21 @@ def test_bad_arguments_are_named():
     far = Segments(broken, first.actions, first.features, first.lengths, first.ended, True)
     with pytest.raises(ValueError, match=r"row 1, step 2: states must lie in \[0, 100\), got 100"):
         Teacher("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE).ask(far, second, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("statistic", ["partial_return", "deterministic_regret", "general_regret"])
+def test_padding_may_hold_anything(statistic):
+    rng = np.random.default_rng(4)
+    mdp = Delivery().table()
+    first, second = (sample_segments(mdp, 40, 6, rng) for _ in range(2))
+    assert not first.mask.all()
+    teacher = Teacher(statistic, Linear(PUBLISHED_WEIGHTS), Choice(1.0, scale=10.0), mdp=mdp)
+    outside = np.concatenate([np.ones((40, 1), bool), first.mask], 1)
+    spoilt = dataclasses.replace(
+        first,
+        states=np.where(outside, first.states, -7),
+        actions=np.where(first.mask, first.actions, 99),
+        features=np.where(first.mask[..., None], first.features, np.nan),
+    )
+    as_was = teacher.choice_probabilities(first, second)
+    assert np.array_equal(teacher.choice_probabilities(spoilt, second), as_was)

@@ -118,10 +118,11 @@ def concatenate(parts: Sequence[Segments]) -> Segments:
     """Joins batches of segments, padding them to the longest.
 
     Raises:
-        ValueError: There are none, or they disagree on `absorbing`.
+        ValueError: There are none, or they disagree on `absorbing` or the number of features.
     """
-    if not parts or len({part.absorbing for part in parts}) > 1:
-        raise ValueError(f"Segments to join must agree on absorbing, got {[part.absorbing for part in parts]}.")
+    kinds = {(part.absorbing, *np.shape(part.features)[2:]) for part in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"Segments to join must agree on absorbing and number of features, got {sorted(kinds)}.")
     horizon = max(part.actions.shape[1] for part in parts)
 
     def padded(array: Any, short: int) -> np.ndarray:

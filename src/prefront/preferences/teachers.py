@@ -14,6 +14,7 @@ import numpy as np
 from prefront.exact.mdp import TabularMDP, check_mdp, expected_rewards, solve
 from prefront.preferences.choices import Choice, Linear, Utility
 from prefront.preferences.datasets import PreferenceDataset
+from prefront.preferences.linear_forms import check_state_numbers
 from prefront.preferences.segments import Segments, check_segments
 from prefront.registration import nearest_names
 
@@ -208,10 +209,12 @@ def _scorer(
         importance = discount**steps * myopia ** np.maximum(length - 1 - steps, 0.0)
         terms = features @ rewards[row]
         if tables is not None:
-            _check_states(segments, tables[0].shape[1], tables[1].shape[2])
+            check_state_numbers(segments, *tables[1].shape[1:])
             values, advantages = tables[0][row], tables[1][row]
             if statistic != "deterministic_regret":
-                terms = advantages[segments.states[:, :-1], segments.actions]
+                # Padding may hold anything, numbers of no state included.
+                before, acted = (np.where(segments.mask, x, 0) for x in (segments.states[:, :-1], segments.actions))
+                terms = advantages[before, acted]
         score = (np.where(segments.mask, terms, 0.0) * importance).sum(1)
         if statistic == "deterministic_regret":
             score += discount ** length[:, 0] * values[segments.end] - values[segments.start]
@@ -223,11 +226,3 @@ def _scorer(
         return utility.combine(np.stack([by_reward(segments, i) for i in range(d)], 1), weights[person])
 
     return score
-
-
-def _check_states(segments: Segments, states: int, actions: int) -> None:
-    for name, numbers, bound in (("states", segments.states, states), ("actions", segments.actions, actions)):
-        if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
-            raise ValueError(f"Regret needs {name} as numbers of the table, got {numbers.dtype} {numbers.shape}.")
-        for row, step in np.argwhere((numbers < 0) | (numbers >= bound)):
-            raise ValueError(f"row {row}, step {step}: {name} must lie in [0, {bound}), got {numbers[row, step]}.")
