@@ -11,7 +11,7 @@ The constraint. The paper asks for J_j >= beta J_j(pi_r), which relaxes the cons
 demands an improvement where they are negative and leaves no slack at 0. Here c_j = J_j(pi_r) - (1 - beta) R_j with R_j
 the extent of the archive in objective j: the same share of what is at stake, whatever the sign or origin of the reward.
 On returns from 0 to R_j it is the paper's threshold at the best policy, and looser below. J and J(pi_r) come from one
-estimator: the mean lambda-return of the stochastic policy at the start of episodes, `return_episodes` whole episodes, or
+estimator: the mean lambda-return of the stochastic policy where episodes start, or `return_episodes` whole episodes, or
 the transition table where policies are evaluated by it. Before an extension pi_r is measured, and after it the finished
 learners are, at rest.
 """
