@@ -260,7 +260,8 @@ def evaluate(
     training, policy, reference = program.training, program.policy, world.reference
     key = jax.random.fold_in(state.key, 2**32 - 1)
     sequences = policy.sample(state.policy, reference, key, training.evaluation_sequences)
-    judged = gold(world, sequences) if program.gold_function is None else program.gold_function(world, sequences)
+    judge = program.gold_function or gold
+    judged = judge(world, sequences)
     if program.exact:
         table = policy.table(state.policy, reference)
         rewards = tilted.expected_rewards(reference.initial, linear_rewards(world.models), table)
@@ -290,8 +291,7 @@ def evaluate(
             own = policy.log_distributions(state.policy, reference, sequences)
             distance = jnp.mean(jnp.sum(jnp.exp(own) * (own - at_optimum), axis=(1, 2)))
         best = tilted.sample(key, reference.initial, optimum, training.evaluation_sequences)
-        at_best = gold(world, best) if program.gold_function is None else program.gold_function(world, best)
-        measured |= {"optimum_divergence": distance, "gold_gap": at_best.mean() - judged.mean()}
+        measured |= {"optimum_divergence": distance, "gold_gap": judge(world, best).mean() - judged.mean()}
     return measured
 
 

@@ -70,17 +70,19 @@ def fit_form(divergence: ArrayLike, gold: ArrayLike, form: Form) -> Fit:
         ValueError: Fewer than three points, different shapes, a negative KL, gold that does not vary, or an unknown
             form.
     """
-    d, values = np.sqrt(np.asarray(divergence, np.float64)), np.asarray(gold, np.float64)
+    kl, values = np.asarray(divergence, np.float64), np.asarray(gold, np.float64)
     if form not in FORMS:
         raise ValueError(f"The form must be one of {FORMS}, got {form!r}.")
-    if d.ndim != 1 or d.shape != values.shape or len(d) < 3:
-        raise ValueError(f"A fit needs at least 3 points of equal shape (n,), got {d.shape} and {values.shape}.")
-    if not (np.isfinite(d).all() and np.isfinite(values).all()):
-        raise ValueError("KL must be finite and at least 0, and gold finite.")
+    if kl.ndim != 1 or kl.shape != values.shape or len(kl) < 3:
+        raise ValueError(f"A fit needs at least 3 points of equal shape (n,), got {kl.shape} and {values.shape}.")
+    if not (np.isfinite(kl).all() and (kl >= 0).all()):
+        raise ValueError(f"KL must be finite and at least 0, got {kl.min()} to {kl.max()}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"Gold must be finite, got {values.min()} to {values.max()}.")
     spread = np.sum((values - values.mean()) ** 2)
     if spread == 0:
         raise ValueError("Gold does not vary, so that no form can explain its variance.")
-    features = _features(form, d)
+    features = _features(form, np.sqrt(kl))
     (a, minus_b), *_ = np.linalg.lstsq(features, values, rcond=None)
     left = np.sum((features @ np.array([a, minus_b]) - values) ** 2)
     return Fit(form, float(a), float(-minus_b), float(1 - left / spread))
