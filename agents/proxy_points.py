@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.interpolate
-import scipy.stats
+import scipy
 
 from prefront.compilation import jit
 from prefront.exact.tilted import evaluated_path, tilted_path

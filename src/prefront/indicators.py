@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import moocore
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 
 from prefront.weights import check_weights, dirichlet_weights, riesz_weights, simplex_lattice
 
@@ -325,7 +325,7 @@ def attainment_surfaces(fronts: Sequence[ArrayLike], levels: Sequence[float]) ->
 def _largest_loss(points: np.ndarray, one: np.ndarray) -> float:
     """Maximises over the simplex the least of w . (one - p) over points p."""
     number, objectives = points.shape
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.append(np.zeros(objectives), -1.0),
         A_ub=np.column_stack([points - one, np.ones(number)]),
         b_ub=np.zeros(number),

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 Alternative = Literal["two-sided", "greater", "less"]
 Scores: TypeAlias = ArrayLike | Sequence[ArrayLike]
@@ -109,7 +109,7 @@ class Comparison:
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     """Computes the interquartile mean: the mean of the middle half (a quarter is cut off at each end, rounded down)."""
-    return stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis)
+    return scipy.stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis)
 
 
 def stratified_bootstrap(
@@ -204,7 +204,7 @@ def share_interval(successes: ArrayLike, confidence: float = 0.95) -> tuple[floa
     if len(trials) == 0:
         raise ValueError("A share needs at least one trial.")
     _tails(confidence)
-    found = stats.binomtest(int(trials.sum()), len(trials)).proportion_ci(confidence, method="wilson")
+    found = scipy.stats.binomtest(int(trials.sum()), len(trials)).proportion_ci(confidence, method="wilson")
     return float(trials.mean()), float(found.low), float(found.high)
 
 
@@ -223,7 +223,7 @@ def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative =
     kept = differences[differences != 0]
     if len(kept) == 0:
         return Significance("Wilcoxon signed-rank", 0.0, 1.0, alternative, 0, True)
-    ranks = stats.rankdata(np.abs(kept))
+    ranks = scipy.stats.rankdata(np.abs(kept))
 
     def positive_ranks(signed: np.ndarray, axis: int) -> Any:
         return np.where(signed > 0, ranks, 0.0).sum(axis=axis)
@@ -232,7 +232,7 @@ def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative =
     if not exact and len(np.unique(ranks)) == len(ranks):
         exact = len(ranks) <= LARGEST_TABULATED
         method = "exact" if exact else "asymptotic"
-        p_value = float(stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
+        p_value = float(scipy.stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
     return Significance("Wilcoxon signed-rank", statistic, p_value, alternative, len(kept), exact)
 
 
@@ -297,14 +297,14 @@ def trend_test(
         )
     if not (np.isfinite(table).all() and np.isfinite(given).all()):
         raise ValueError("Values and levels must be finite.")
-    ranks = _standardised(stats.rankdata(table, axis=1))
-    level_ranks = _standardised(stats.rankdata(given))
+    ranks = _standardised(scipy.stats.rankdata(table, axis=1))
+    level_ranks = _standardised(scipy.stats.rankdata(given))
 
     def mean_correlation(*runs: np.ndarray, axis: int = -1) -> Any:
         # Rounded, so that relabellings that tie with the observation count as ties.
         return np.round(np.mean([(run * level_ranks).sum(axis=axis) for run in runs], axis=0), 12)
 
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         tuple(ranks),
         mean_correlation,
         permutation_type="pairings",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize
 
 SUM_TOLERANCE = 1e-5
 CANDIDATES_PER_POINT = 100
@@ -88,7 +88,7 @@ def riesz_weights(objectives: int, number: int, seed: int = 0, iterations: int =
     if number == 1 or objectives == 1:
         return np.full((number, objectives), 1.0 / objectives)
     start = np.sqrt(_far_apart(objectives, number, seed) + OFF_BOUNDARY)
-    found = minimize(
+    found = scipy.optimize.minimize(
         _log_riesz_energy, start.ravel(), (start.shape,), "L-BFGS-B", True, options={"maxiter": iterations}
     )
     squares = found.x.reshape(start.shape) ** 2

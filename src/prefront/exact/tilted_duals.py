@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
+import scipy
 
 from prefront.exact.linear_support import supported_points
 from prefront.exact.tilted import CountRewards, MarkovReference, log_partition

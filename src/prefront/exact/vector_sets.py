@@ -7,8 +7,8 @@ count as equal where they differ by at most a tolerance, given per objective.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from moocore import is_nondominated
-from scipy.optimize import linprog
 
 # Below this many points comparing all pairs is faster than a call of the library.
 FEW_POINTS = 48
@@ -130,7 +130,7 @@ def _exposed(points: np.ndarray, margin: float = 1e-8) -> np.ndarray:
 def _best_margin(point: np.ndarray, others: np.ndarray) -> float:
     """Returns the largest margin in utility by which weights on the simplex can prefer one point to all others."""
     d = len(point)
-    result = linprog(
+    result = scipy.optimize.linprog(
         np.append(np.zeros(d), -1.0),
         A_ub=np.column_stack([others - point, np.ones(len(others))]),
         b_ub=np.zeros(len(others)),
