@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from prefront.checks import check_least
 from prefront.learning.learner import LearnerConfig
 from prefront.registration import nearest_names
 
@@ -74,10 +75,10 @@ class CMORLConfig:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "population", "restarts", "updates_per_evaluation", "evaluation_episodes",
-                     "extension_updates", "checkpoint_evaluations", "devices"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_least(
+            self, 1, "total_steps", "population", "restarts", "updates_per_evaluation", "evaluation_episodes",
+            "extension_updates", "checkpoint_evaluations", "devices",
+        )  # fmt: skip
         for name in ("stage_one_share", "beta", "linear_decay"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from prefront.checks import check_between, check_least
 from prefront.learning.sequence_policies import SequenceNetworkSettings
 from prefront.registration import nearest_names
 
@@ -163,13 +164,11 @@ class TrainingSettings:
     evaluation_sequences: int = 1024
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "sequences", "epochs", "minibatches", "evaluation_interval", "evaluation_sequences"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        counts = ("iterations", "sequences", "epochs", "minibatches", "evaluation_interval", "evaluation_sequences")
+        check_least(self, 1, *counts)
         if self.sequences % self.minibatches:
             raise ValueError(f"sequences={self.sequences} must be a multiple of minibatches={self.minibatches}.")
-        if not 0 < self.clip < 1:
-            raise ValueError(f"clip must lie in (0, 1), got {self.clip}.")
+        check_between(self, 0, 1, "clip")
         if not 0 <= self.lambda_ <= 1:
             raise ValueError(f"lambda_ must lie in [0, 1], got {self.lambda_}.")
 

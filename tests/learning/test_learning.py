@@ -173,3 +173,19 @@ def test_clipping_hides_how_much_a_rare_reward_is_worth():
 
     np.testing.assert_allclose([estimate(1.0, 10.0), estimate(2.0, 10.0)], [[0.5], [0.5]], rtol=1e-5)
     np.testing.assert_allclose([estimate(1.0, None), estimate(2.0, None)], [[1.0], [2.0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"copies": 0}, "copies must be at least 1, got 0"),
+        ({"hidden": (64, 0)}, r"hidden must be at least 1, got \(64, 0\)"),
+        ({"copies": 3, "steps": 5, "minibatches": 4}, "15, must be a multiple of minibatches=4"),
+        ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5"),
+        ({"lambda_": -0.1}, r"lambda_ must lie in \[0, 1\], got -0.1"),
+        ({"entropy": float("nan")}, "entropy must be at least 0, got nan"),
+    ],
+)
+def test_senseless_settings_are_refused_by_name_and_value(settings, named):
+    with pytest.raises(ValueError, match=named):
+        LearnerConfig(**settings)

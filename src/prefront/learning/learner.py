@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prefront.checks import check_least
 from prefront.learning.advantages import generalised_advantages
 from prefront.learning.constrained import barrier_weights, updated_multipliers
 from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
@@ -76,6 +77,19 @@ class LearnerConfig:
     reward_clip: float | None = 10.0
     action_bias: float = 0.0
     return_episodes: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(self, 1, "hidden", "copies", "steps", "epochs", "minibatches")
+        check_least(self, 0, "learning_rate", "entropy", "value_coefficient", "action_bias", "return_episodes")
+        if self.copies * self.steps % self.minibatches:
+            raise ValueError(
+                f"copies times steps, {self.copies * self.steps}, must be a multiple of minibatches={self.minibatches}."
+            )
+        if self.gamma is not None and not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}.")
+        for name in ("lambda_", "entropy_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
 
 
 class Goal(NamedTuple):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from prefront.checks import check_least
 from prefront.exact import tilted
 from prefront.exact.tilted import MarkovReference
 from prefront.registration import nearest_names
@@ -43,9 +44,7 @@ class SequenceNetworkSettings:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"No sequence policy {self.kind!r}. {nearest_names(self.kind, list(KINDS))}")
-        for name in ("width", "layers", "heads", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_least(self, 1, "width", "layers", "heads", "context")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}.")
 

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from scipy.special import expit
 
+from prefront.checks import check_least
 from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import check_state_numbers
@@ -68,9 +69,7 @@ class NeuralReward(RewardModel):
     network: Network | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("members", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_least(self, 1, "members", "steps")
         if self.actions < (self.observations is not None):
             raise ValueError(f"actions must not be negative, and on a table at least 1, got {self.actions}.")
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prefront.checks import check_least
 from prefront.exact.tilted import CountRewards
 from prefront.preferences.sequence_teachers import SequenceComparisons
 from prefront.registration import nearest_names
@@ -54,11 +55,8 @@ class RewardModelSettings:
         for name in ("l2", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}.")
-        for name in ("width", "layers", "heads", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_least(self, 0, "weight_decay")
+        check_least(self, 1, "width", "layers", "heads", "steps")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}.")
 

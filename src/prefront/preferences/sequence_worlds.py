@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.checks import check_least
 from prefront.compilation import jit
 from prefront.exact.tilted import MarkovReference, reference_policy, reward_moments, sample
 from prefront.preferences.sequence_models import (
@@ -73,9 +74,9 @@ class TokenWorldSettings:
     reward_model: RewardModelSettings = dataclasses.field(default_factory=RewardModelSettings)
 
     def __post_init__(self) -> None:
-        for name, least in (("vocabulary", 2), ("length", 2), ("pairs", 1), ("calibration_samples", 100)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        check_least(self, 2, "vocabulary", "length")
+        check_least(self, 1, "pairs")
+        check_least(self, 100, "calibration_samples")
         if not 1 <= self.components <= MAX_COMPONENTS:
             raise ValueError(f"components must lie in 1 to {MAX_COMPONENTS}, got {self.components}.")
         if not 0 <= self.prompts <= self.vocabulary:
