@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.envs.delivery import (
     COIN,
     GOAL,
@@ -238,11 +239,12 @@ def _lay(key: jax.Array, height: jax.Array, width: jax.Array, tenths: tuple[tupl
     return jnp.zeros(inside.size, jnp.int32).at[order].set(laid.astype(jnp.int32)).reshape(SHAPE)
 
 
-_draw_maps = jax.jit(jax.vmap(draw_map))
-_draw_lotteries = jax.jit(jax.vmap(draw_lottery))
+# Compiles in under half the time, draws the same and as fast.
+_draw_maps = jit(jax.vmap(draw_map), fusion_emitters=False)
+_draw_lotteries = jit(jax.vmap(draw_lottery), fusion_emitters=False)
 
 
-@jax.jit
+@partial(jit, fusion_emitters=False)
 @jax.vmap
 def _draw_proposals(key: jax.Array) -> jax.Array:
     """Returns numbers in [0, 1) by which risks are proposed, shape (states, actions)."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_successor_features, solve, stack
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form, pair_form
@@ -133,14 +134,14 @@ def _padded(values: np.ndarray) -> np.ndarray:
     return np.pad(values, ((0, 0), (0, missing), *((0, 0),) * (values.ndim - 2)))
 
 
-@partial(jax.jit, static_argnames="search")
+@partial(jit, fusion_emitters=False, static_argnames="search")
 def _best(problem: Problem, candidates: jax.Array, values: jax.Array, search: Search) -> jax.Array:
     """Returns the numbers of the candidates to start from."""
     losses = jax.lax.map(lambda one: screening_loss(problem, *one), (candidates, values))
     return jnp.argsort(losses)[: search.starts]
 
 
-@partial(jax.jit, static_argnames="search")
+@partial(jit, fusion_emitters=False, static_argnames="search")
 def _step(
     problem: Problem, progress: Progress | None, moved: jax.Array, slopes: jax.Array, search: Search
 ) -> tuple[Progress, jax.Array, jax.Array]:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.compilation import jit
 from prefront.preferences.linear_forms import LinearForm, padded_to
 from prefront.preferences.logistic import Fit, choice_losses, padded_size
 from prefront.preferences.successor_sets import PUBLISHED_REWARDS
@@ -190,4 +191,4 @@ def search_soft_regret(
     return Fit(*(leaf[best] for leaf in ends))
 
 
-compiled_search = partial(jax.jit, static_argnames=("search", "temperature"))(search_soft_regret)
+compiled_search = jit(search_soft_regret, fusion_emitters=False, static_argnames=("search", "temperature"))
