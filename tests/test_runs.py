@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from prefront.cli import execute
 from prefront.experiment import load_experiment
 from prefront.runs import Config, Run, RunError, read_config
+from prefront.workers import take_job
 
 WALK = '''
 """A random walk with a checkpoint after every step.
@@ -279,3 +281,15 @@ def wait_until(condition, patience=30.0):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_worker_stays_with_what_it_has_compiled():
+    waiting = deque((seed, part, 1) for part in "ab" for seed in (0, 1, 2))
+    last, taken = {1: None, 2: None}, []
+    # The second worker is twice as fast.
+    for worker in (1, 2, 2, 1, 2, 2):
+        job = take_job(waiting, last[worker], {part for other, part in last.items() if other != worker})
+        last[worker] = job[1]
+        taken.append((worker, job[1], job[0]))
+    assert taken == [(1, "a", 0), (2, "b", 0), (2, "b", 1), (1, "a", 1), (2, "b", 2), (2, "a", 2)]
+    assert not waiting

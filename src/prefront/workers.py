@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -101,7 +101,8 @@ def run_jobs(
                 workers.add(_Worker(run, inbox, lock))
             for worker in workers:
                 if waiting and worker.job is None:
-                    worker.give(waiting.popleft(), time_limit)
+                    elsewhere = {one.part for one in workers if one is not worker}
+                    worker.give(take_job(waiting, worker.part, elsewhere), time_limit)
                     listener.started(*worker.job_name)
             lost = [worker for worker in workers if worker.job and time.monotonic() > worker.deadline]
             for worker in lost:
@@ -136,11 +137,28 @@ def run_jobs(
     return failures
 
 
+def take_job(waiting: deque[tuple[int, str, int]], own: str | None, elsewhere: Collection[str | None]) -> Any:
+    """Takes from the waiting jobs the first one for which a worker has the least to compile that others have compiled.
+
+    Args:
+        waiting: Jobs as (seed, part, attempt).
+        own: Part of the worker's last job, whose programs it has.
+        elsewhere: Parts of the other workers' last jobs.
+
+    Returns:
+        The first job of its own part; if there is none, the first of a part that no other worker is at, or of any.
+    """
+    job = min(waiting, key=lambda job: (job[1] != own, job[1] in elsewhere))
+    waiting.remove(job)
+    return job
+
+
 class _Worker:
     """One worker process, and the thread that reads what it says."""
 
     def __init__(self, run: Run, inbox: queue.Queue[Any], lock: int | None) -> None:
         self.job: tuple[int, str, int] | None = None
+        self.part: str | None = None
         self.deadline = 0.0
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         command = [sys.executable, "-m", "prefront.workers", str(run.folder.resolve()), run.config.device]
@@ -160,7 +178,7 @@ class _Worker:
         return self.job[:2]
 
     def give(self, job: tuple[int, str, int], time_limit: float) -> None:
-        self.job = job
+        self.job, self.part = job, job[1]
         self.deadline = time.monotonic() + time_limit
         assert self.process.stdin is not None
         try:
