@@ -10,8 +10,8 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
 from prefront.preferences.choices import Choice, Linear
-from prefront.preferences.exact_regret import ExactRegret, choice_features
-from prefront.preferences.linear_forms import evaluate, pair_form, unstack
+from prefront.preferences.exact_regret import ExactRegret
+from prefront.preferences.linear_forms import choice_features, evaluate, pair_form, unstack
 from prefront.preferences.regret_models import SuccessorFeatureRegret
 from prefront.preferences.regret_search import Search, candidate_weights
 from prefront.preferences.reward_evaluation import evaluate_reward

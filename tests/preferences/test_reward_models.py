@@ -15,9 +15,9 @@ from prefront.exact import mdp as exact
 from prefront.exact.successor_coverage import successor_coverage
 from prefront.preferences.advantage_models import ContrastivePolicy, OptimalAdvantage, contrastive_loss
 from prefront.preferences.choices import Choice, Linear
-from prefront.preferences.exact_regret import ExactRegret, choice_features
+from prefront.preferences.exact_regret import ExactRegret
 from prefront.preferences.expanded_regret import ExpandedRegret
-from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form, pair_form, unstack
+from prefront.preferences.linear_forms import LinearForm, choice_features, evaluate, linear_form, pair_form, unstack
 from prefront.preferences.logistic import Descent, choice_losses, fit_logistic
 from prefront.preferences.neural_models import NeuralReward
 from prefront.preferences.regret_models import SuccessorFeatureRegret, fit_soft_regret, soft_values

@@ -14,7 +14,7 @@ import numpy as np
 from prefront.compilation import jit
 from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_successor_features, solve, stack
 from prefront.preferences.datasets import PreferenceDataset
-from prefront.preferences.linear_forms import LinearForm, evaluate, linear_form, pair_form
+from prefront.preferences.linear_forms import evaluate, linear_form, pair_form
 from prefront.preferences.logistic import padded_size
 from prefront.preferences.regret_models import check_regret
 from prefront.preferences.regret_search import (
@@ -94,11 +94,6 @@ class ExactRegret(LinearRewardModel):
             found = _search([model.mdp for model in models], posed, models[0].gamma, models[0].search)
         fits = zip(models, found, strict=True)
         return [dataclasses.replace(model, weights=end.weights, loss=float(end.loss)) for model, end in fits]
-
-
-def choice_features(form: LinearForm, successors: np.ndarray) -> np.ndarray:
-    """Returns the gradient of statistics by the weights, shape (n, d), where values are successors (S, d) @ weights."""
-    return np.asarray(form.features + np.einsum("ne,ned->nd", form.coefficients, successors[form.states]))
 
 
 def _search(

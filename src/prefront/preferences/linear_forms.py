@@ -97,6 +97,11 @@ def evaluate(form: LinearForm, weights: Any, values: np.ndarray | None = None) -
     return np.asarray(found)
 
 
+def choice_features(form: LinearForm, successors: Any) -> Any:
+    """Returns the gradient by the weights, shape (n, d), where values are successors (S, d) @ weights; NumPy or JAX."""
+    return form.features + (form.coefficients[..., None] * successors[form.states]).sum(1)
+
+
 def check_state_numbers(segments: Segments, states: int, actions: int) -> None:
     """Raises ValueError, naming row and value, unless states and actions are numbers of a table of that size."""
     mask = np.asarray(segments.mask)

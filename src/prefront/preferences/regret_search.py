@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.compilation import jit
-from prefront.preferences.linear_forms import LinearForm, padded_to
+from prefront.preferences.linear_forms import LinearForm, choice_features, padded_to
 from prefront.preferences.logistic import Fit, choice_losses, padded_size
 from prefront.preferences.successor_sets import PUBLISHED_REWARDS
 
@@ -121,8 +121,8 @@ def begin(start: Place) -> Progress:
 
 def propose(problem: Problem, progress: Progress) -> jax.Array:
     """Returns where a damped Gauss-Newton (Levenberg-Marquardt) step leads, shape (d,); pure JAX."""
-    form, here = problem.form, progress.place
-    jacobian = form.features + jnp.einsum("ne,ned->nd", form.coefficients, here.slopes[form.states])
+    here = progress.place
+    jacobian = choice_features(problem.form, here.slopes)
     chance = jax.nn.sigmoid(here.difference)
     gradient = (problem.share * (chance - problem.labels)) @ jacobian
     curvature = (jacobian * (problem.share * chance * (1 - chance))[:, None]).T @ jacobian
