@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from prefront.checks import check_least
+from prefront.checks import check_least, nearest_names
 from prefront.learning.learner import LearnerConfig
-from prefront.registration import nearest_names
 
 
 @dataclasses.dataclass(frozen=True)

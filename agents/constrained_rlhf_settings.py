@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from prefront.checks import check_between, check_least
+from prefront.checks import check_between, check_least, nearest_names
 from prefront.learning.sequence_policies import SequenceNetworkSettings
-from prefront.registration import nearest_names
 
 RewardTransform = Callable[[jax.Array, Any], jax.Array]
 """Maps rewards (n, K), or (n, K, M) of an ensemble, and a pytree of statistics to rewards (n,) or (n, K)."""

@@ -29,10 +29,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from prefront.checks import nearest_names
 from prefront.exact.tilted import reference_policy, reward_moments, sample
 from prefront.preferences.sequence_models import RewardModels, fit, model_rewards, standardise
 from prefront.preferences.sequence_worlds import TokenWorldSettings, World
-from prefront.registration import nearest_names
 
 STATISTICS_SAMPLES = 4096
 

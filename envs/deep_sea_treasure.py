@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.environment import FiniteEnvironment
-from prefront.registration import nearest_names
 from prefront.rendering import GOLD, ROCK, WATER, draw_grid
 
 ROCK_VALUE = -10.0

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount
+from prefront.environment import Environment
 from prefront.envs.mountain_car_plans import PLANS, front_of, load_plans, replay, starts_of
 from prefront.rendering import GOLD, ROCK, WATER, draw_grid
 

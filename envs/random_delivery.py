@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.compilation import jit
 from prefront.envs.delivery import (
     COIN,
@@ -26,7 +27,6 @@ from prefront.envs.delivery import (
     kinds_at,
 )
 from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_policy, solve
-from prefront.registration import nearest_names
 
 FAMILIES = ("deterministic", "risky", "lottery")
 HEIGHTS, WIDTHS = (3, 6, 10, 15), (5, 6, 10)

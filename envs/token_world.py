@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount, nearest_names
+from prefront.environment import Environment
 from prefront.exact import tilted, tilted_duals
 from prefront.preferences.sequence_models import linear_rewards, model_rewards
 from prefront.preferences.sequence_worlds import (
@@ -21,7 +22,6 @@ from prefront.preferences.sequence_worlds import (
     make_world,
     report,
 )
-from prefront.registration import nearest_names
 from prefront.rendering import FLOOR, GOLD, draw_grid
 
 __all__ = ["TokenState", "TokenWorld", "TokenWorldSettings", "World", "gold", "make_world", "report"]

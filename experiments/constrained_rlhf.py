@@ -85,7 +85,7 @@ class Settings:
     search_evaluations: int = 40
 
     def __post_init__(self) -> None:
-        from prefront.registration import nearest_names
+        from prefront.checks import nearest_names
 
         for name in self.methods:
             if name not in METHODS:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import indicators, statistics
+from prefront.checks import nearest_names
 from prefront.claims import Claim, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
-from prefront.registration import ENVIRONMENTS, make, nearest_names
+from prefront.registration import ENVIRONMENTS, make
 from prefront.scores import Truth
 from prefront.tables import Table
 

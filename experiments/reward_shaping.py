@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from prefront import plots
+from prefront.checks import nearest_names
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_world_claims import larger
 from prefront.experiments.token_world_plots import label_steps, mean_interval, plot_band
 from prefront.experiments.token_worlds import LearnerSettings, WorldSettings, learned_curve, made_world
-from prefront.registration import nearest_names
 from prefront.tables import Table
 
 PAR = "Fu et al. (2025), Section 4"

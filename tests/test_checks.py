@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from prefront.checks import check_between, check_distinct, check_least
+from prefront.checks import check_between, check_distinct, check_least, nearest_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,3 +35,12 @@ def test_what_is_allowed_passes():
     check_least(Settings(), 1, "count", "sizes")
     check_distinct(Settings(), "sizes")
     check_between(Settings(), 0, 1, "gamma")
+
+
+@pytest.mark.parametrize("name", [None, 3, float("nan"), ["linear"], b"linear"])
+def test_what_is_no_text_is_near_no_name(name: object) -> None:
+    assert nearest_names(name, ["linear", "table"]) == "Known: linear, table."
+
+
+def test_near_names_are_named_whatever_their_case() -> None:
+    assert nearest_names("LINEAr", ["linear", "table"]) == "Did you mean linear?"

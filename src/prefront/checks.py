@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -33,3 +35,30 @@ def check_between(settings: Any, low: float, high: float, *names: str) -> None:
         value = getattr(settings, name)
         if not low < value < high:
             raise ValueError(f"{name} must lie in ({low}, {high}), got {value}.")
+
+
+def check_discount(gamma: float) -> float:
+    """Returns the discount as a float.
+
+    Raises:
+        ValueError: It lies outside (0, 1].
+    """
+    if not 0.0 < gamma <= 1.0:
+        raise ValueError(f"The discount must lie in (0, 1], got {gamma!r}.")
+    return float(gamma)
+
+
+def nearest_names(name: object, known: Sequence[str]) -> str:
+    """Says which known names are nearest to an unknown one, for error messages.
+
+    Args:
+        name: What the user wrote; near names are sought for text only.
+        known: The names that exist.
+
+    Returns:
+        "Did you mean a, b?" or, where nothing is near, "Known: ...".
+    """
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    wanted = name.lower() if isinstance(name, str) else ""
+    near = [by_lower[match] for match in difflib.get_close_matches(wanted, list(by_lower), n=3, cutoff=0.5)]
+    return f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."

@@ -139,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where a job failed, 2 for a command that cannot be carried out, 130 after Ctrl-C.
     """
+    from prefront.checks import nearest_names
     from prefront.files import DamagedFileError
-    from prefront.registration import nearest_names
     from prefront.runs import RunError
 
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -18,6 +18,8 @@ import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box
 
+from prefront.checks import check_discount
+
 if TYPE_CHECKING:
     from prefront.exact.tabulation import TabularMOMDP
 
@@ -236,17 +238,6 @@ def reset(environment: Environment, rng: jax.Array, params: Any = None) -> tuple
 def select(condition: jax.Array, if_true: Any, if_false: Any) -> Any:
     """Chooses between two pytrees of the same structure by a boolean scalar."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
-
-
-def check_discount(gamma: float) -> float:
-    """Returns the discount as a float.
-
-    Raises:
-        ValueError: It lies outside (0, 1].
-    """
-    if not 0.0 < gamma <= 1.0:
-        raise ValueError(f"The discount must lie in (0, 1], got {gamma!r}.")
-    return float(gamma)
 
 
 def _draw(rng: jax.Array, probabilities: jax.Array, states: Any) -> Any:

@@ -9,11 +9,12 @@ import gymnasium as gym
 import jax
 import numpy as np
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount, nearest_names
+from prefront.environment import Environment
 from prefront.learning import rollouts
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.policies import Policy
-from prefront.registration import ENVIRONMENTS, make, nearest_names
+from prefront.registration import ENVIRONMENTS, make
 
 AnyEnvironment: TypeAlias = Environment | gym.Env[Any, Any]
 # Where a Gymnasium environment has no time limit of its own, an episode is cut after this many steps.

@@ -36,8 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from prefront.catalog import EXPERIMENTS
+from prefront.checks import nearest_names
 from prefront.claims import Claim
-from prefront.registration import nearest_names
 from prefront.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]

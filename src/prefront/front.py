@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefront.environment import check_discount
+from prefront.checks import check_discount
 from prefront.evaluation import AnyEnvironment, evaluate, make_environment
 from prefront.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
 from prefront.learning.networks import Parameters, PolicyNetwork

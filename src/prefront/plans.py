@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount
+from prefront.environment import Environment
 
 RETURN_DECIMALS = 6
 

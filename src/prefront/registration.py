@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+
+from prefront.checks import nearest_names
 
 if TYPE_CHECKING:
     from prefront.environment import Environment
@@ -131,21 +132,6 @@ def register_environments() -> None:
                 max_episode_steps=entry.max_episode_steps,
                 kwargs={"path": entry.path, **entry.kwargs},
             )
-
-
-def nearest_names(name: str, known: list[str]) -> str:
-    """Says which known names are nearest to an unknown one, for error messages.
-
-    Args:
-        name: What the user wrote.
-        known: The names that exist.
-
-    Returns:
-        "Did you mean a, b?" or, where nothing is near, "Known: ...".
-    """
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)]
-    return f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(sorted(known))}."
 
 
 def load(path: str) -> type[Environment]:

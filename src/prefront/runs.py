@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from prefront import provenance
+from prefront.checks import nearest_names
 from prefront.claims import Claim, read_claims, to_markdown, write_claims
 from prefront.experiment import ONLY_PART, Experiment, Job, Results, load_experiment, settings_from_dict
 from prefront.files import DamagedFileError, write_atomically
-from prefront.registration import nearest_names
 from prefront.runtime import forget_peak_memory, peak_memory_mb
 from prefront.tables import Table
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.files import DamagedFileError, write_atomically
-from prefront.registration import nearest_names
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf)")

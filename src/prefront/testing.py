@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount
+from prefront.environment import Environment
 from prefront.front_check import check_front, check_reference_point
 from prefront.gymnasium_faces import SingleEnvironment, VectorEnvironment
 

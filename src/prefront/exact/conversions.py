@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP
-from prefront.registration import nearest_names
 
 if TYPE_CHECKING:
     from prefront.exact.tabulation import TabularMOMDP

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from prefront.environment import check_discount
+from prefront.checks import check_discount
 from prefront.exact import transit
 from prefront.exact.components import Components, decompose
 from prefront.exact.linear_support import linear_support

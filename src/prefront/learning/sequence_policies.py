@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from prefront.checks import check_least
+from prefront.checks import check_least, nearest_names
 from prefront.exact import tilted
 from prefront.exact.tilted import MarkovReference
-from prefront.registration import nearest_names
 
 KINDS = ("tabular", "ngram", "transformer")
 

@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefront.environment import Environment, check_discount
+from prefront.checks import check_discount
+from prefront.environment import Environment
 from prefront.evaluation import make_environment
 
 

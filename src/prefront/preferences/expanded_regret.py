@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP, expected_rewards, solve
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import check_state_numbers
 from prefront.preferences.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.reward_models import NotFittedError, RewardModel, check_table
 from prefront.preferences.segments import Segments
-from prefront.registration import nearest_names
 
 Form = Literal["expanded", "regret", "partial_return"]
 # Columns that each free coefficient multiplies: return, V*(end), V*(start).

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP, expected_features
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.segments import Segments
-from prefront.registration import nearest_names
 
 FORMS = ("partial_return", "deterministic_regret", "general_regret")
 

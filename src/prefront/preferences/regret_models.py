@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import FORMS, evaluate, linear_form, pair_form
@@ -26,7 +27,6 @@ from prefront.preferences.regret_search import (
 )
 from prefront.preferences.reward_models import LinearRewardModel, check_table
 from prefront.preferences.segments import Segments
-from prefront.registration import nearest_names
 
 # Numbers of policies for which programs are compiled.
 POLICY_SIZES = (32, 64, 128)

@@ -16,10 +16,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prefront.checks import check_least
+from prefront.checks import check_least, nearest_names
 from prefront.exact.tilted import CountRewards
 from prefront.preferences.sequence_teachers import SequenceComparisons
-from prefront.registration import nearest_names
 
 NEWTON_STEPS, CG_STEPS = 12, 200
 CHUNK = 2000
