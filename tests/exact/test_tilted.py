@@ -237,3 +237,83 @@ def test_best_of_n_divergence_is_that_of_the_maximum():
         assert tilted.best_of_n_divergence(n) == pytest.approx(np.mean(density * np.log(density)), abs=1e-5)
     with pytest.raises(ValueError, match="0"):
         tilted.best_of_n_divergence([4, 0])
+
+
+def forbidding_chain(seed):
+    """A chain whose reference never writes some tokens after some contexts."""
+    reference, rewards = chain(seed)
+    transitions = np.exp(reference.log_transitions)
+    transitions[[0, 1, 2, 3], [2, 0, 0, 1]] = 0
+    with np.errstate(divide="ignore"):
+        return reference._replace(log_transitions=np.log(transitions / transitions.sum(1, keepdims=True))), rewards
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_reference_never_writes_is_out_of_reach(seed):
+    """Ranges, coverage set, solutions and policies equal enumeration of the sequences of positive probability."""
+    reference, rewards = forbidding_chain(seed)
+    _, log_p, values, _ = enumerate_all(reference, rewards)
+    possible = values[log_p > -np.inf]
+    assert len(possible) < len(values) / 2
+    low_high = tilted_duals.reward_range(reference, rewards, L)
+    np.testing.assert_allclose(low_high, np.column_stack([possible.min(0), possible.max(0)]), rtol=1e-12)
+    front = tilted_duals.coverage_set(reference, rewards, L)
+    grid = np.linspace(0, 1, 2001)
+    weights = np.column_stack([grid, 1 - grid])
+    np.testing.assert_allclose((weights @ front.T).max(1), (weights @ possible.T).max(1), rtol=1e-9)
+    with pytest.raises(tilted_duals.UnreachableThresholdsError, match="reachable ranges"):
+        tilted_duals.solve_inequalities(reference, rewards, [possible[:, 0].max() + 1e-3, possible[:, 1].min()], L)
+    p = np.exp(log_p + values @ [1.5, -0.5])
+    p /= p.sum()
+    solved = tilted_duals.solve_equalities(reference, rewards, p @ values, L)
+    np.testing.assert_allclose(solved.multipliers, [1.5, -0.5], atol=1e-3)
+    happens = p > 0
+    divergence = p[happens] @ (np.log(p[happens]) - log_p[happens])
+    np.testing.assert_allclose(solved.divergence, divergence, atol=1e-5)
+    path = tilted.tilted_path(*jax.tree.map(jnp.float32, (reference, rewards, np.array([[1.5, -0.5]]))), L)
+    np.testing.assert_allclose(path.rewards[0], p @ values, rtol=1e-5)
+    np.testing.assert_allclose(path.divergence[0], divergence, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6, 1e9])
+def test_divergence_stays_exact_for_large_multipliers(scale):
+    """In float32, where multipliers times rewards minus log Z would be the difference of two numbers of that size."""
+    reference, rewards = chain(1, prompts=2)
+    _, log_p, values, shares = enumerate_all(reference, rewards)
+    expected = 0.0
+    for context in range(2):
+        here = shares * (np.arange(len(log_p)) // V**L == context) > 0
+        weight = log_p[here] + scale * values[here].sum(1)
+        p = np.exp(weight - weight.max())
+        p /= p.sum()
+        expected += 0.5 * p[p > 0] @ (np.log(p[p > 0]) - log_p[here][p > 0])
+    inputs = jax.tree.map(jnp.float32, (reference, rewards, np.full((1, K), scale)))
+    path = tilted.tilted_path(*inputs, L)
+    np.testing.assert_allclose(path.divergence[0], expected, rtol=2e-6)
+    policy = tilted.tilted_policy(*inputs[:2], inputs[2][0], L)
+    own = tilted.divergence(inputs[0].initial, policy, inputs[0].log_transitions)
+    np.testing.assert_allclose(own, expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("units", [(1e-9, 1e-9), (1e9, 1e9), (1e-6, 1e6)])
+def test_solutions_do_not_depend_on_the_units_of_rewards(units):
+    reference, rewards = chain(4)
+    units = np.array(units)
+    other = tilted.CountRewards(rewards.scores * units[:, None, None], rewards.offset * units)
+    _, theta, _, _ = brute_force(reference, rewards, np.array([0.3, 0.8]))
+    for solve in (tilted_duals.solve_equalities, tilted_duals.solve_inequalities):
+        plain, found = solve(reference, rewards, theta, L), solve(reference, other, theta * units, L)
+        np.testing.assert_allclose(found.multipliers * units, plain.multipliers, rtol=1e-6)
+        np.testing.assert_allclose(found.rewards / units, plain.rewards, rtol=1e-6)
+        np.testing.assert_allclose(found.divergence, plain.divergence, rtol=1e-6)
+        high = tilted_duals.reward_range(reference, rewards, L)[:, 1]
+        with pytest.raises(tilted_duals.UnreachableThresholdsError, match="reachable ranges"):
+            solve(reference, other, (high + np.array([1e-3, 0])) * units, L)
+        with pytest.raises(tilted_duals.UnreachableThresholdsError, match="together"):
+            solve(reference, other, (high - 1e-3) * units, L)
+    front = tilted_duals.coverage_set(reference, rewards, L)
+    np.testing.assert_allclose(tilted_duals.coverage_set(reference, other, L) / units, front, rtol=1e-12)
+    target = tilted_duals.solve_divergence(reference, other, [1.0, 0.5] / units, 0.8, L)
+    np.testing.assert_allclose(
+        target.multipliers * units, tilted_duals.solve_divergence(reference, rewards, [1.0, 0.5], 0.8, L).multipliers
+    )

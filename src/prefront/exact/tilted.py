@@ -125,7 +125,7 @@ def tilted_policy(reference: MarkovReference, rewards: CountRewards, multipliers
     potentials = _potentials(reference, rewards, multipliers)
     messages = backward_messages(potentials, length)
     vocabulary = potentials.shape[1]
-    return potentials[None] + messages[1:, None, :vocabulary] - messages[:-1, :, None]
+    return _normalised(potentials[None] + messages[1:, None, :vocabulary])
 
 
 def reference_policy(reference: MarkovReference, length: int) -> jax.Array:
@@ -159,9 +159,7 @@ def divergence(initial: jax.Array, log_policy: jax.Array, log_other: jax.Array) 
     Returns:
         A scalar; infinity where the other lacks support.
     """
-    joint = _joint(initial, log_policy)
-    ratio = log_policy - log_other
-    return jnp.sum(jnp.where(joint > 0, joint * jnp.where(joint > 0, ratio, 0.0), 0.0))
+    return _divergence(_joint(initial, log_policy), log_policy - log_other)
 
 
 def action_values(rewards: CountRewards, log_policy: jax.Array) -> jax.Array:
@@ -216,10 +214,29 @@ def sample(
 
 
 def tilted_path(reference: MarkovReference, rewards: CountRewards, multipliers: jax.Array, length: int) -> TiltedPath:
-    """Returns expected rewards, KL and log Z at N multiplier vectors of shape (N, K), exactly."""
-    value_and_gradient = jax.value_and_grad(log_partition, argnums=2)
-    log_z, expected = jax.vmap(lambda one: value_and_gradient(reference, rewards, one, length))(multipliers)
-    return TiltedPath(multipliers, expected, jnp.sum(multipliers * expected, axis=-1) - log_z, log_z)
+    """Returns expected rewards, KL and log Z at N multiplier vectors of shape (N, K), exactly.
+
+    KL is the mean log-ratio of the two distributions: multipliers times rewards minus log Z is the same number, but
+    for large multipliers the small difference of large ones.
+    """
+    vocabulary = reference.log_transitions.shape[1]
+
+    def at(one: jax.Array) -> TiltedPath:
+        potentials = _potentials(reference, rewards, one)
+        messages = backward_messages(potentials, length)
+
+        def one_step(occupancy: jax.Array, message: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            log_policy = _normalised(potentials + message[:vocabulary])
+            joint = occupancy[:, None] * jnp.exp(log_policy)
+            gained = jnp.einsum("cv,kcv->k", joint, rewards.scores)
+            following = jnp.append(joint.sum(0), jnp.zeros((), joint.dtype))
+            return following, (gained, _divergence(joint, log_policy - reference.log_transitions))
+
+        _, (gained, ratio) = jax.lax.scan(one_step, reference.initial, messages[1:])
+        log_z = reference.initial @ messages[0] + one @ rewards.offset
+        return TiltedPath(one, gained.sum(0) + rewards.offset, ratio.sum(), log_z)
+
+    return jax.vmap(at)(multipliers)
 
 
 def evaluated_path(
@@ -300,6 +317,16 @@ def best_of_n_divergence(n: np.ndarray | int) -> np.ndarray:
 
 def _potentials(reference: MarkovReference, rewards: CountRewards, multipliers: jax.Array) -> jax.Array:
     return reference.log_transitions + jnp.einsum("k,kcv->cv", multipliers, rewards.scores)
+
+
+def _normalised(log_weights: jax.Array) -> jax.Array:
+    # Rows stay distributions where rounding of large weights would leave sums other than 1.
+    return jax.nn.log_softmax(log_weights, axis=-1)
+
+
+def _divergence(joint: jax.Array, log_ratio: jax.Array) -> jax.Array:
+    happens = joint > 0
+    return jnp.sum(joint * jnp.where(happens, log_ratio, 0.0))
 
 
 def _joint(initial: jax.Array, log_policy: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ import numpy as np
 import scipy
 
 from prefront.exact.linear_support import supported_points
-from prefront.exact.tilted import CountRewards, MarkovReference, log_partition
+from prefront.exact.tilted import CountRewards, MarkovReference, log_partition, reward_moments
 
 MAX_NEWTON_STEPS = 200
 REACHABLE_TOLERANCE = 1e-7
@@ -28,7 +28,7 @@ class UnreachableThresholdsError(ValueError):
 
 
 class Best(NamedTuple):
-    """The best that any policy reaches under linear weights.
+    """The best that any policy of finite KL reaches under linear weights.
 
     Attributes:
         value: Weighted expected reward.
@@ -59,10 +59,11 @@ class DualSolution:
 def best_sequences(
     reference: MarkovReference, rewards: CountRewards, weights: Any, length: int, discounts: Any = None
 ) -> Best:
-    """Maximises weighted expected rewards over all policies, by Viterbi's algorithm.
+    """Maximises weighted expected rewards over all policies of finite KL to the reference, by Viterbi's algorithm.
 
     Args:
-        reference: Gives the contexts and their probabilities; its transitions do not matter.
+        reference: Gives the contexts, their probabilities, and which tokens can be written: those of probability 0 in
+            the reference never are.
         rewards: The K rewards.
         weights: Shape (K,), of any sign.
         length: Number of tokens.
@@ -75,11 +76,12 @@ def best_sequences(
     scores = scores + _host(rewards.offset)[:, None, None] / length
     discounts = np.ones(length) if discounts is None else _host(discounts)
     vocabulary = scores.shape[2]
+    possible = np.asarray(reference.log_transitions) > -np.inf
     weighted = np.tensordot(weights, scores, 1)
     value = np.zeros(vocabulary + 1)
     choices = np.empty((length, vocabulary + 1), np.int32)
     for t in reversed(range(length)):
-        candidates = discounts[t] * weighted + value[:vocabulary]
+        candidates = np.where(possible, discounts[t] * weighted + value[:vocabulary], -np.inf)
         choices[t] = candidates.argmax(1)
         value = candidates.max(1)
     contexts = np.flatnonzero(initial > 0)
@@ -94,7 +96,7 @@ def best_sequences(
 
 
 def reward_range(reference: MarkovReference, rewards: CountRewards, length: int) -> np.ndarray:
-    """Returns the smallest and largest expected reward of each model over all policies, shape (K, 2), float64."""
+    """Returns the smallest and largest expected reward of each model at finite KL, shape (K, 2), float64."""
     axes = np.eye(len(_host(rewards.offset)))
     return np.array(
         [[sign * best_sequences(reference, rewards, sign * axis, length).value for sign in (-1, 1)] for axis in axes]
@@ -104,7 +106,7 @@ def reward_range(reference: MarkovReference, rewards: CountRewards, length: int)
 def check_reachable(
     reference: MarkovReference, rewards: CountRewards, thresholds: Any, length: int, equalities: bool
 ) -> np.ndarray:
-    """Returns the thresholds as float64 if some policy meets them.
+    """Returns the thresholds as float64 if some policy of finite KL meets them.
 
     Column generation: a linear program looks for a mixture of known sequences that meets the thresholds, its prices are
     the weights for which Viterbi's algorithm looks for a better sequence.
@@ -130,24 +132,26 @@ def check_reachable(
         raise ValueError(f"{components} rewards need {components} thresholds, got shape {theta.shape}: {theta}.")
     if not np.isfinite(theta).all():
         raise ValueError(f"Thresholds must be finite, got {theta}.")
-    low_high = reward_range(reference, rewards, length)
+    own, unit = _in_deviations(reference, rewards, length)
+    low_high, scaled = reward_range(reference, own, length), theta / unit
     margin = REACHABLE_TOLERANCE * (1 + np.abs(low_high).max())
-    outside = (theta > low_high[:, 1] + margin) | (equalities & (theta < low_high[:, 0] - margin))
+    outside = (scaled > low_high[:, 1] + margin) | (equalities & (scaled < low_high[:, 0] - margin))
     if outside.any():
-        ranges = ", ".join(f"[{low:.4g}, {high:.4g}]" for low, high in low_high)
+        ranges = ", ".join(f"[{low:.4g}, {high:.4g}]" for low, high in low_high * unit[:, None])
         raise UnreachableThresholdsError(
             f"No policy reaches threshold {theta[outside]} of reward {np.flatnonzero(outside)}; the reachable ranges "
             f"of the {components} rewards are {ranges}."
         )
-    points = [best_sequences(reference, rewards, axis, length).rewards for axis in np.eye(components)]
+    points = [best_sequences(reference, own, axis, length).rewards for axis in np.eye(components)]
     while True:
-        shortage, prices = _shortage(np.array(points), theta, equalities)
+        shortage, prices = _shortage(np.array(points), scaled, equalities)
         if shortage <= margin:
             return theta
-        found = best_sequences(reference, rewards, prices, length)
-        if found.value < prices @ theta - margin / 2 or any(np.allclose(found.rewards, p, atol=1e-12) for p in points):
+        found = best_sequences(reference, own, prices, length)
+        if found.value < prices @ scaled - margin / 2 or any(np.allclose(found.rewards, p, atol=1e-12) for p in points):
             break
         points.append(found.rewards)
+    prices = prices / unit
     weights, most = prices / np.abs(prices).sum(), found.value / np.abs(prices).sum()
     raise UnreachableThresholdsError(
         f"No policy meets the thresholds {theta} together: the weighted sum with weights {np.round(weights, 4)} would "
@@ -165,7 +169,7 @@ def solve_equalities(reference: MarkovReference, rewards: CountRewards, threshol
         length: Number of tokens.
 
     Returns:
-        The optimum; its rewards equal the thresholds within 1e-6.
+        The optimum; its rewards equal the thresholds within 1e-6 standard deviations under the reference.
 
     Raises:
         UnreachableThresholdsError: No policy meets the thresholds, or only their limit does.
@@ -201,7 +205,8 @@ def solve_divergence(
     """
     if not target > 0:
         raise ValueError(f"The KL target must be positive, got {target}.")
-    direction = _host(weights)
+    total = jax.tree.map(lambda part: np.tensordot(_host(weights), _host(part), 1)[None], rewards)
+    direction = _host(weights) / _in_deviations(reference, total, length)[1]
 
     def at(scale: float) -> DualSolution:
         value, gradient, _ = _dual(reference, rewards, scale * direction, length)
@@ -216,12 +221,12 @@ def solve_divergence(
 
 
 def coverage_set(reference: MarkovReference, rewards: CountRewards, length: int, discounts: Any = None) -> np.ndarray:
-    """Returns the reward vectors that some weights on the simplex need, exactly.
+    """Returns the reward vectors of finite KL that some weights on the simplex need, exactly.
 
     Optimistic linear support (Roijers, Whiteson and Oliehoek, 2015) with Viterbi's algorithm as its solver.
 
     Args:
-        reference: Gives the contexts and their probabilities.
+        reference: Gives the contexts, their probabilities and which tokens can be written.
         rewards: The K rewards.
         length: Number of tokens.
         discounts: What the reward of each position counts, shape (L,).
@@ -230,13 +235,14 @@ def coverage_set(reference: MarkovReference, rewards: CountRewards, length: int,
         Shape (points, K), float64, in lexicographic order.
     """
     number = len(_host(rewards.offset))
+    _, unit = _in_deviations(reference, rewards, length)
 
     def best(weights: np.ndarray) -> np.ndarray:
         # Slightly mixed weights break ties in favour of undominated vectors.
         mixed = (1 - 1e-9) * weights + 1e-9 / number
-        return best_sequences(reference, rewards, mixed, length, discounts).rewards
+        return best_sequences(reference, rewards, mixed / unit, length, discounts).rewards
 
-    return supported_points(best, number)
+    return supported_points(best, number, unit)
 
 
 @partial(jax.jit, static_argnames="length")
@@ -264,6 +270,8 @@ def _minimise(
     reference: MarkovReference, rewards: CountRewards, theta: np.ndarray, length: int, lower: np.ndarray
 ) -> DualSolution:
     """Projected Newton (Bertsekas, 1982) on the dual, with Armijo's rule."""
+    rewards, unit = _in_deviations(reference, rewards, length)
+    theta = theta / unit
     multipliers = np.zeros_like(theta)
     scale = 1 + np.abs(theta)
     for _ in range(MAX_NEWTON_STEPS):
@@ -271,7 +279,7 @@ def _minimise(
         slope = expected - theta
         free = (multipliers > lower) | (slope < 0)
         if np.all(np.abs(slope[free]) <= 1e-7 * scale[free]):
-            return DualSolution(multipliers, expected, float(multipliers @ expected - value))
+            return DualSolution(multipliers / unit, expected * unit, float(multipliers @ expected - value))
         step = np.zeros_like(theta)
         block = covariance[np.ix_(free, free)]
         step[free] = np.linalg.solve(block + 1e-10 * (1 + np.trace(block)) * np.eye(free.sum()), slope[free])
@@ -289,9 +297,19 @@ def _minimise(
             break
         multipliers = tried
     raise UnreachableThresholdsError(
-        f"The thresholds {theta} lie on the edge of what policies reach: the multipliers grow without bound (now "
-        f"{multipliers}, expected rewards {expected})."
+        f"The thresholds {theta * unit} lie on the edge of what policies reach: the multipliers grow without bound "
+        f"(now {multipliers / unit}, expected rewards {expected * unit})."
     )
+
+
+def _in_deviations(reference: MarkovReference, rewards: CountRewards, length: int) -> tuple[CountRewards, np.ndarray]:
+    """Rewards in units of their standard deviations under the reference, and these units, shape (K,)."""
+    with jax.enable_x64(True):
+        host: Any = jax.tree.map(_host, (reference, rewards.scores))
+        unit = np.array([float(reward_moments(host[0], scores, length)[1]) for scores in host[1]])
+    # What is left of the deviation of a constant reward is rounding.
+    unit = np.where(unit > 1e-13 * np.abs(_host(rewards.scores)).max((1, 2)), unit, 1.0)
+    return CountRewards(_host(rewards.scores) / unit[:, None, None], _host(rewards.offset) / unit), unit
 
 
 def _shortage(points: np.ndarray, theta: np.ndarray, equalities: bool) -> tuple[float, np.ndarray]:

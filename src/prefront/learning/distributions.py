@@ -33,14 +33,14 @@ class Categorical(NamedTuple):
         return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(self.logits), 0.0), axis=-1)
 
     def entropy(self) -> jax.Array:
-        """Returns the entropy in nats."""
+        """Returns the entropy in nats; what has probability 0 adds nothing."""
         log = jax.nn.log_softmax(self.logits)
-        return -jnp.sum(jnp.exp(log) * log, axis=-1)
+        return -_mean(log, log)
 
     def divergence(self, other: Categorical) -> jax.Array:
-        """Returns the Kullback-Leibler divergence KL(self || other) in nats."""
+        """Returns the Kullback-Leibler divergence KL(self || other) in nats; infinity where the other lacks support."""
         log = jax.nn.log_softmax(self.logits)
-        return jnp.sum(jnp.exp(log) * (log - jax.nn.log_softmax(other.logits)), axis=-1)
+        return _mean(log, log - jax.nn.log_softmax(other.logits))
 
 
 class Gaussian(NamedTuple):
@@ -75,6 +75,12 @@ class Gaussian(NamedTuple):
         ratio = jnp.exp(2 * (self.log_std - other.log_std))
         shift = (self.mean - other.mean) ** 2 * jnp.exp(-2 * other.log_std)
         return jnp.sum(other.log_std - self.log_std + 0.5 * (ratio + shift - 1), axis=-1)
+
+
+def _mean(log_probabilities: jax.Array, values: jax.Array) -> jax.Array:
+    # Without the condition, 0 times the infinite value of what never happens would be NaN.
+    probabilities = jnp.exp(log_probabilities)
+    return jnp.sum(probabilities * jnp.where(probabilities > 0, values, 0.0), axis=-1)
 
 
 Distribution: TypeAlias = Categorical | Gaussian

@@ -254,5 +254,6 @@ def _choose(reference: MarkovReference, previous: jax.Array, outputs: jax.Array,
 
 
 def _per_token(log_probabilities: jax.Array, values: jax.Array) -> jax.Array:
-    """Expectation over the next token, summed over positions, mean over sequences."""
-    return jnp.mean(jnp.sum(jnp.exp(log_probabilities) * values, axis=(-2, -1)))
+    """Expectation over the next token, summed over positions, mean over sequences; 0 log 0 is 0."""
+    probabilities = jnp.exp(log_probabilities)
+    return jnp.mean(jnp.sum(probabilities * jnp.where(probabilities > 0, values, 0.0), axis=(-2, -1)))
