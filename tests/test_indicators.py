@@ -249,6 +249,53 @@ def test_points_found_allows_a_share_of_the_range():
     assert indicators.points_found(np.empty((0, 2)), reference).tolist() == [False] * 3
 
 
+@relaxed
+@given(both=pairs_of_fronts(), exponent=st.integers(-9, 9))
+def test_indicators_stretch_with_the_objectives(both, exponent):
+    """In units `unit` times as small, every indicator is a power of `unit` times what it was, up to rounding."""
+    points, reference = both
+    unit = 10.0**exponent
+    below, weights = np.full(points.shape[1], -1.0), indicators.simplex_lattice(points.shape[1], 4)
+    measured = {
+        points.shape[1]: lambda u: [indicators.hypervolume(points * u, below * u)],
+        2: lambda u: [indicators.sparsity(points * u)],
+        1: lambda u: [
+            indicators.igd_plus(points * u, reference * u),
+            indicators.additive_epsilon(points * u, reference * u),
+            indicators.expected_utility(points * u, weights),
+            indicators.maximum_utility_loss(points * u, reference * u),
+            indicators.maximum_utility_loss(points * u, reference * u, weights),
+            *np.ravel(indicators.attainment_surfaces([points * u, reference * u], [0.5]) if points.shape[1] < 4 else 0),
+        ],
+        0: lambda u: [
+            *indicators.non_dominated(points * u),
+            *indicators.points_found(points * u, reference * u),
+            *indicators.crowding_distance(points * u),
+        ],
+    }
+    for power, function in measured.items():
+        np.testing.assert_allclose(np.array(function(unit)) / unit**power, function(1.0), rtol=1e-9, atol=1e-9)
+
+
+def test_a_reference_of_one_point_is_found_by_what_lacks_a_share_of_its_size():
+    for unit in (1e-9, 1.0, 1e9):
+        found = [indicators.points_found([[2 * unit, share * unit]], [[2 * unit, unit]]) for share in (0.99991, 0.9)]
+        assert np.ravel(found).tolist() == [True, False]
+
+
+def test_masked_entries_are_refused():
+    masked = np.ma.masked_array([[1.0, 1.0], [9.0, 9.0]], mask=[[0, 0], [1, 1]])
+    with pytest.raises(ValueError, match="points must not have masked entries, got 2 of them"):
+        indicators.hypervolume(masked, [0, 0])
+    with pytest.raises(ValueError, match="reference_front must not have masked entries"):
+        indicators.igd_plus([[1, 1]], masked)
+    with pytest.raises(ValueError, match="The reference point must not have masked entries, got 1"):
+        indicators.hypervolume([[1, 1]], np.ma.masked_equal([0, -1], -1))
+    with pytest.raises(ValueError, match="Weights must not have masked entries"):
+        indicators.expected_utility([[1, 1]], np.ma.masked_equal([[0.5, 0.5], [0.0, 1.0]], 0.0))
+    assert indicators.hypervolume(np.ma.masked_array([[1.0, 1.0]]), [0, 0]) == 1
+
+
 def test_sparsity_by_hand_without_duplicates_and_dominated_points():
     points = [[0, 4], [1, 2], [3, 0], [3, 0], [0, 1]]
     # Squared gaps: 1 + 4 in the first objective, 4 + 4 in the second; three points.

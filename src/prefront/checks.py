@@ -6,6 +6,15 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+
+def check_unmasked(values: Any, name: str) -> None:
+    """Raises ValueError if an array has masked entries: as plain numbers they would count."""
+    if np.ma.is_masked(values):
+        hidden = int(np.ma.getmaskarray(values).sum())
+        raise ValueError(f"{name} must not have masked entries, got {hidden} of them; leave out what should not count.")
+
 
 def check_least(settings: Any, least: float, *names: str) -> None:
     """Refuses settings that are less than a bound, or tuples with an entry that is.

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from prefront.checks import check_unmasked
 from prefront.weights import check_weights, dirichlet_weights, riesz_weights, simplex_lattice
 
 __all__ = [
@@ -77,8 +78,9 @@ def check_points(points: ArrayLike, name: str = "points", *, allow_empty: bool =
 
     Raises:
         ValueError: The array has another number of axes, no objectives, no points where some are needed, or entries
-            that are not finite; the message names them.
+            that are masked or not finite; the message names them.
     """
+    check_unmasked(points, name)
     checked = np.asarray(points, np.float64)
     if checked.ndim != 2 or checked.shape[1] == 0:
         raise ValueError(f"{name} must have shape (points, objectives), got {checked.shape}.")
@@ -152,6 +154,7 @@ def exact_hypervolume_seconds(points: int, objectives: int) -> float:
 def beats_reference(points: ArrayLike, reference_point: ArrayLike) -> np.ndarray:
     """Returns which points are strictly better than the reference point in every objective, shape (points,)."""
     points = check_points(points)
+    check_unmasked(reference_point, "The reference point")
     reference = np.asarray(reference_point, np.float64)
     if reference.shape != (points.shape[1],):
         raise ValueError(
@@ -180,15 +183,15 @@ def points_found(points: ArrayLike, reference_front: ArrayLike, tolerance: float
     Args:
         points: Points, shape (points, objectives).
         reference_front: The reference front, shape (reference points, objectives).
-        tolerance: What a point may lack in each objective, as a share of the reference front's range in it (of 1 where
-            that range is 0).
+        tolerance: What a point may lack in each objective, as a share of the reference front's range in it; where
+            that range is 0, of the largest absolute value.
 
     Returns:
         Booleans of shape (reference points,).
     """
     found, reference = _check_pair(points, reference_front, allow_empty=True)
     extent = np.ptp(reference, axis=0)
-    slack = tolerance * np.where(extent > 0, extent, 1.0)
+    slack = tolerance * np.where(extent > 0, extent, np.abs(reference).max(0))
     reached = np.all(found[None] >= reference[:, None] - slack, axis=2)
     return np.any(reached, axis=1)
 
@@ -325,9 +328,13 @@ def attainment_surfaces(fronts: Sequence[ArrayLike], levels: Sequence[float]) ->
 def _largest_loss(points: np.ndarray, one: np.ndarray) -> float:
     """Maximises over the simplex the least of w . (one - p) over points p."""
     number, objectives = points.shape
+    # Tolerances of the linear programme are absolute.
+    unit = np.abs(points - one).max()
+    if unit == 0:
+        return 0.0
     found = scipy.optimize.linprog(
         np.append(np.zeros(objectives), -1.0),
-        A_ub=np.column_stack([points - one, np.ones(number)]),
+        A_ub=np.column_stack([(points - one) / unit, np.ones(number)]),
         b_ub=np.zeros(number),
         A_eq=np.append(np.ones(objectives), 0.0)[None],
         b_eq=[1.0],
@@ -335,7 +342,7 @@ def _largest_loss(points: np.ndarray, one: np.ndarray) -> float:
     )
     if not found.success:
         raise ArithmeticError(f"The linear programme of the maximum utility loss failed: {found.message}")
-    return float(-found.fun)
+    return float(-found.fun * unit)
 
 
 def _check_pair(

@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from prefront.checks import check_unmasked
+
 SUM_TOLERANCE = 1e-5
 CANDIDATES_PER_POINT = 100
 # Where z = 0 the gradient by z vanishes, so a start must not lie on the boundary.
@@ -22,8 +24,9 @@ def check_weights(weights: ArrayLike, objectives: int) -> np.ndarray:
         objectives: How many objectives there are.
 
     Raises:
-        ValueError: The length is wrong, an entry is negative or not finite, or a vector does not sum to 1.
+        ValueError: The length is wrong, an entry is negative, masked or not finite, or a vector does not sum to 1.
     """
+    check_unmasked(weights, "Weights")
     checked = np.asarray(weights, np.float64)
     if checked.ndim not in (1, 2) or checked.shape[-1] != objectives:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Coverage sets by linear support: every point is the return of a policy, and no policy is better anywhere."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import prefront
 from prefront.exact import momdp as exact
-from prefront.exact.linear_support import linear_support, scalarised_optimum
+from prefront.exact.linear_support import linear_support, scalarised_optimum, supported_points
 
 
 def cyclic_momdp(seed, d, states=4, outcomes=2):
@@ -106,3 +107,18 @@ def test_what_has_no_finite_return_is_refused():
     rewards[0, :, 0], successors[0] = [[0, -1], [-1, 0]], 0
     with pytest.raises(RuntimeError, match="finite return"):
         linear_support(exact.TabularMOMDP(*args), 1.0)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e6, 1e9])
+def test_coverage_sets_do_not_depend_on_units(unit):
+    for seed in range(5):
+        momdp = cyclic_momdp(seed, 3)
+        smaller = dataclasses.replace(momdp, rewards=momdp.rewards * unit)
+        assert np.allclose(linear_support(smaller, 0.9).points / unit, linear_support(momdp, 0.9).points, rtol=1e-9)
+    points = np.random.default_rng(0).normal(size=(30, 3))
+
+    def best(weights, scale=1.0):
+        return scale * points[(points @ weights).argmax()]
+
+    found = supported_points(lambda weights: best(weights, unit), 3)
+    assert np.allclose(found / unit, supported_points(best, 3), rtol=1e-9)

@@ -146,6 +146,8 @@ def test_scaled_return_is_one_at_the_optimum_and_zero_for_the_random_policy():
         )
     nothing = np.zeros_like(rewards)
     assert np.array_equal(exact.scaled_return(batch, solution.actions, nothing, GAMMA), [1, 1])
+    small = exact.scaled_return(batch, exact.random_policy(batch), 1e-12 * rewards, GAMMA)
+    assert np.allclose(small, 0, atol=1e-9)
 
 
 def test_bad_tables_are_named():

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from prefront.learning.archive import Archive
 from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, updated_multipliers
 from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
 from prefront.learning.networks import PolicyNetwork
@@ -189,3 +190,10 @@ def test_clipping_hides_how_much_a_rare_reward_is_worth():
 def test_senseless_settings_are_refused_by_name_and_value(settings, named):
     with pytest.raises(ValueError, match=named):
         LearnerConfig(**settings)
+
+
+@pytest.mark.parametrize("unit", [(1e-9, 1e-9), (1e9, 1e9), (1e-6, 1e6)])
+def test_what_an_archive_keeps_does_not_depend_on_units(unit):
+    returns = np.array([[1.0, 3.0], [2.0, 2.0], [2.0 + 1e-9, 2.0], [1.5, 1.5], [3.0, 1.0 + 1e-4], [3.0, 1.0]])
+    archive = Archive(2)
+    assert archive.insert(returns * unit, lambda i: {"number": i}).tolist() == [0, 1, 4]

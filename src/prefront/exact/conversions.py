@@ -72,7 +72,7 @@ def from_gymnasium(
     vectors, true = _features(features, weights, reached, rewards, happens)
     initial = np.append(np.asarray(getattr(base, "initial_state_distrib", np.ones(states) / states), np.float64), 0.0)
     mdp = TabularMDP(successors, probabilities, vectors, terminal, initial)
-    wrong = happens & (np.abs(vectors @ true - rewards) > 1e-9)
+    wrong = happens & (np.abs(vectors @ true - rewards) > 1e-9 * np.abs(rewards).max())
     for s, a, k in np.argwhere(wrong):
         raise ValueError(
             f"The reward {rewards[s, a, k]:g} of state {s}, action {a}, outcome {k} is not linear in the features: the "

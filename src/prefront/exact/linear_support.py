@@ -12,7 +12,7 @@ from prefront.exact.lexicographic import StationaryPolicy, lexicographic_optimum
 from prefront.exact.tabulation import TabularMOMDP
 from prefront.exact.vector_sets import convex_hull_vertices
 
-# Gain in utility, in units of the largest one, that counts as an improvement.
+# Gain in utility, in units of the largest value of an objective, that counts as an improvement.
 IMPROVEMENT = 1e-9
 
 
@@ -85,8 +85,9 @@ def supported_points(
         fresh = []
         for weights in corner_weights(found / scale):
             candidate = solve(weights)
-            known = (found / scale) @ weights
-            if candidate / scale @ weights > known.max() + IMPROVEMENT * max(1.0, float(np.abs(known).max())):
+            known = ((found / scale) @ weights).max()
+            largest = max(np.abs(found / scale).max(), np.abs(candidate / scale).max())
+            if candidate / scale @ weights > known + IMPROVEMENT * largest:
                 fresh.append(candidate)
         if not fresh:
             return found
@@ -125,6 +126,8 @@ def corner_weights(points: np.ndarray) -> np.ndarray:
     count, d = points.shape
     if d == 1:
         return np.ones((1, 1))
+    # Corners stay where they are when all values are shifted or stretched alike.
+    points = (points - points.min()) / max(float(np.ptp(points)), np.finfo(np.float64).tiny)
     # Unknowns: the first d - 1 weights and the utility u; the last weight is 1 minus their sum. Each row says <= 0.
     rows = [np.append(points[i, :-1] - points[i, -1], [-1.0, points[i, -1]]) for i in range(count)]
     rows += [np.append(-np.eye(d)[j][: d - 1], [0.0, 0.0]) for j in range(d - 1)]

@@ -273,7 +273,7 @@ def scaled_return(
     reached = mean_return(mdp, policy_values(mdp, policy, rewards, gamma))
     lifted = [np.asarray(end).reshape(np.shape(end) + (1,) * (reached.ndim - np.ndim(end))) for end in ends]
     span = lifted[0] - lifted[1]
-    decided = span > 1e-9 * np.maximum(1.0, np.abs(lifted[0]))
+    decided = span > 1e-9 * np.maximum(np.abs(lifted[0]), np.abs(lifted[1]))
     return np.where(decided, (reached - lifted[1]) / np.where(decided, span, 1.0), 1.0)
 
 

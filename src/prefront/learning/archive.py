@@ -11,7 +11,7 @@ import numpy as np
 
 from prefront.indicators import beats_reference, crowding_distance, hypervolume, non_dominated
 
-# Return vectors that agree to this share of the largest magnitude count as one: float32 sums differ in the last digits.
+# Returns that agree to this share of an objective's largest magnitude are one: float32 sums differ in the last digits.
 RESOLUTION = 1e-6
 
 
@@ -89,5 +89,5 @@ def unstacked(together: dict[str, Any], number: int) -> list[dict[str, Any]]:
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:
-    unit = RESOLUTION * max(1.0, float(np.abs(points).max(initial=0.0)))
-    return np.round(points / unit)
+    unit = RESOLUTION * np.abs(points).max(axis=0, initial=0.0)
+    return np.round(points / np.where(unit > 0, unit, 1.0))
