@@ -38,7 +38,7 @@ class ExpandedRegret(RewardModel):
         known_weights: Weights of the reward that people were told, shape (d,).
         form: "expanded", "regret" or "partial_return".
         gamma: Discount of V*.
-        descent: How to descend.
+        descent: How to descend where answers are separable.
         coefficients: c_1, c_2, c_3, shape (3,); None before `fit`.
     """
 
@@ -69,10 +69,8 @@ class ExpandedRegret(RewardModel):
         """Returns the model with the coefficients of maximum likelihood."""
         check_table(self.mdp, dataset)
         difference = self.parts(dataset.first) - self.parts(dataset.second)
-        free = difference @ COLUMNS[self.form]
-        unit = np.maximum(np.abs(free).max(0), 1e-30)
-        found = fit_logistic(free / unit, np.asarray(dataset.labels), self.descent)
-        return dataclasses.replace(self, coefficients=COLUMNS[self.form] @ (found.weights / unit))
+        found = fit_logistic(difference @ COLUMNS[self.form], dataset.labels, self.descent)
+        return dataclasses.replace(self, coefficients=COLUMNS[self.form] @ found.weights)
 
     def scores(self, segments: Segments) -> np.ndarray:
         """Returns c_1 sum_t r_t + c_2 V*(end) + c_3 V*(start), shape (n,)."""

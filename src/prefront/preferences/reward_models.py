@@ -150,22 +150,24 @@ class PartialReturn(LinearRewardModel):
     """Assumes a teacher by `partial_return`: people compare the sums of rewards inside the segments.
 
     Logistic regression on the difference of summed features (Knox et al., 2024, section 2; Christiano et al., 2017): no
-    bias, no regulariser, all answers at once. How it stops where answers are separable is told in
-    `prefront.preferences.logistic.logistic_regression`.
+    bias, no regulariser unless one is asked for, all answers at once. How it stops where answers are separable is told
+    in `prefront.preferences.logistic.fit_logistic`.
 
     Attributes:
         discount: Discount inside segments.
-        descent: How to descend; published learning rates are 2 and 0.5.
+        descent: How to descend where answers are separable; published learning rates are 2 and 0.5.
+        l2: Penalty l2/2 |weights|^2 beside the mean loss, in the units of the features.
     """
 
     assumes: ClassVar[str] = "partial_return"
     discount: float = 1.0
     descent: Descent = PUBLISHED
+    l2: float = 0.0
 
     def fit(self, dataset: PreferenceDataset) -> PartialReturn:
         """Returns the model with the weights of maximum likelihood."""
         features = pair_form(dataset, "partial_return", discount=self.discount).features
-        found = fit_logistic(features, np.asarray(dataset.labels), self.descent)
+        found = fit_logistic(features, dataset.labels, self.descent, self.l2)
         return dataclasses.replace(self, weights=found.weights, loss=float(found.loss))
 
     def scores(self, segments: Segments) -> np.ndarray:
