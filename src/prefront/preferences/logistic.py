@@ -150,8 +150,8 @@ def fit_logistic(features: np.ndarray, labels: np.ndarray, descent: Descent = PU
             return by_adam._replace(weights=by_adam.weights / unit)
     elif not converged:
         warnings.warn(
-            f"The logistic regression did not converge in {found.steps} steps of Newton's method: the gradient's norm is "
-            f"{np.linalg.norm(slope):.3g} nats per answer, in features of unit size.",
+            f"The logistic regression did not converge in {found.steps} steps of Newton's method: the gradient's norm "
+            f"is {np.linalg.norm(slope):.3g} nats per answer, in features of unit size.",
             RuntimeWarning,
             stacklevel=2,
         )
