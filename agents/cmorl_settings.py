@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from prefront.checks import check_least, nearest_names
+from prefront.checks import check_between, check_least, check_positive, check_types, nearest_names
 from prefront.learning.learner import LearnerConfig
 
 
@@ -74,13 +74,15 @@ class CMORLConfig:
     devices: int = 1
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_least(
             self, 1, "total_steps", "population", "restarts", "updates_per_evaluation", "evaluation_episodes",
-            "extension_updates", "checkpoint_evaluations", "devices",
+            "extension_updates", "checkpoint_evaluations", "devices", "selected", "archive_capacity",
         )  # fmt: skip
-        for name in ("stage_one_share", "beta", "linear_decay"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
+        check_least(self, 0, "extension_rate", "slack_spread", "multiplier_rate")
+        check_positive(self, "barrier_sharpness", "trust_region")
+        check_between(self, 0, 1, "stage_one_share", "beta", "linear_decay", closed="both")
+        check_between(self, 0, 1, "discount", closed="right")
         if self.population % self.devices:
             raise ValueError(f"population={self.population} must be a multiple of devices={self.devices}.")
 

@@ -136,6 +136,8 @@ class Trainer:
     ) -> None:
         """Checks and prepares; see `train` for the arguments."""
         training = training or TrainingSettings()
+        if not (isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim < 2):
+            raise ValueError(f"keys must be one or more random keys, such as jax.random.key(0), got {keys!r}.")
         keys = keys[None] if keys.ndim == 0 else keys
         self.runs, components = keys.shape[0], world_settings.components
         check_method(method, components)
@@ -240,12 +242,14 @@ class Trainer:
             return jax.vmap(one, in_axes=(0, None if self.shared else 0, 0))(method, worlds, inputs)
 
         raw, learned = jax.eval_shape(both, self.method, self.worlds, self.inputs)
-        if raw.shape[2] != components:
-            raise ValueError(f"The settings have {components} components, the reward models return {raw.shape[2]}.")
-        if learned.ndim != 3 or learned.shape[1] != 3 or learned.shape[2] not in (1, components):
+        ensemble = self.inputs.ensemble is not None
+        if np.shape(raw)[1:3] != (3, components) or np.ndim(raw) != 3 + ensemble:
+            each = f"{components} rewards a sequence" + " and member" * ensemble
+            raise ValueError(f"The settings need {each}, the reward models return shape {np.shape(raw)[1:]} for 3.")
+        if np.shape(learned)[1:] not in ((3, 1), (3, components)):
             raise ValueError(
                 f"A reward transform returns one reward or {components} per sequence, "
-                f"from {raw.shape[1:]} it made {learned.shape[1:]}."
+                f"from {raw.shape[1:]} it made {np.shape(learned)[1:]}."
             )
         return 1 if self.method.kind == "ppo_sat" else learned.shape[2]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from prefront.checks import check_between, check_least, nearest_names
+from prefront.checks import MANY, check_between, check_least, check_most, check_types, nearest_names
 from prefront.learning.sequence_policies import SequenceNetworkSettings
 
 RewardTransform = Callable[[jax.Array, Any], jax.Array]
@@ -18,11 +18,11 @@ RewardTransform = Callable[[jax.Array, Any], jax.Array]
 Number = Any
 """A number, or an array with one entry per run."""
 
-KINDS = ("ppo", "ppo_sat", "mu_ppo", "all_ppo", "xi_ppo")
-COEFFICIENTS = ("none", "fixed", "annealed", "adaptive")
-STOPS = ("never", "divergence", "reward")
-FORMS = ("exact", "paper")
-MULTIPLIER_UPDATES = ("iteration", "minibatch")
+Kind = Literal["ppo", "ppo_sat", "mu_ppo", "all_ppo", "xi_ppo"]
+Coefficient = Literal["none", "fixed", "annealed", "adaptive"]
+Stop = Literal["never", "divergence", "reward"]
+Form = Literal["exact", "paper"]
+MultiplierUpdates = Literal["iteration", "minibatch"]
 CONSTRAINED = ("mu_ppo", "all_ppo", "xi_ppo")
 VECTORS = ("weights", "thresholds")
 
@@ -60,11 +60,11 @@ class MethodSettings:
         multiplier_momentum: Their momentum.
     """
 
-    kind: str = dataclasses.field(default="ppo", metadata=STATIC)
-    coefficient: str = dataclasses.field(default="none", metadata=STATIC)
-    stop: str = dataclasses.field(default="never", metadata=STATIC)
-    form: str = dataclasses.field(default="exact", metadata=STATIC)
-    multiplier_updates: str = dataclasses.field(default="iteration", metadata=STATIC)
+    kind: Kind = dataclasses.field(default="ppo", metadata=STATIC)
+    coefficient: Coefficient = dataclasses.field(default="none", metadata=STATIC)
+    stop: Stop = dataclasses.field(default="never", metadata=STATIC)
+    form: Form = dataclasses.field(default="exact", metadata=STATIC)
+    multiplier_updates: MultiplierUpdates = dataclasses.field(default="iteration", metadata=STATIC)
     transform: RewardTransform | None = dataclasses.field(default=None, metadata=STATIC)
     weights: Any = None
     thresholds: Any = None
@@ -77,6 +77,9 @@ class MethodSettings:
     stop_divergence: Number = 10.0
     multiplier_rate: Number = 0.05
     multiplier_momentum: Number = 0.1
+
+    def __post_init__(self) -> None:
+        check_types(self)  # The names alone: numbers may be traced, see `check_method`.
 
     @property
     def constrained(self) -> bool:
@@ -163,13 +166,14 @@ class TrainingSettings:
     evaluation_sequences: int = 1024
 
     def __post_init__(self) -> None:
+        check_types(self)
         counts = ("iterations", "sequences", "epochs", "minibatches", "evaluation_interval", "evaluation_sequences")
         check_least(self, 1, *counts)
+        check_most(self, MANY, *counts)
         if self.sequences % self.minibatches:
             raise ValueError(f"sequences={self.sequences} must be a multiple of minibatches={self.minibatches}.")
         check_between(self, 0, 1, "clip")
-        if not 0 <= self.lambda_ <= 1:
-            raise ValueError(f"lambda_ must lie in [0, 1], got {self.lambda_}.")
+        check_between(self, 0, 1, "lambda_", closed="both")
 
 
 def check_method(method: MethodSettings, components: int) -> None:
@@ -180,20 +184,8 @@ def check_method(method: MethodSettings, components: int) -> None:
         components: Number of reward models K.
 
     Raises:
-        ValueError: A choice is unknown, a number is out of range, or there are not K weights or thresholds.
+        ValueError: A number is none or out of range, or there are not K weights or thresholds.
     """
-    choices = {
-        "kind": KINDS,
-        "coefficient": COEFFICIENTS,
-        "stop": STOPS,
-        "form": FORMS,
-        "multiplier_updates": MULTIPLIER_UPDATES,
-    }
-    for name, allowed in choices.items():
-        if getattr(method, name) not in allowed:
-            raise ValueError(
-                f"No {name} {getattr(method, name)!r}. {nearest_names(getattr(method, name), list(allowed))}"
-            )
     positive = ["learning_rate", "critic_learning_rate", "kl_target", "stop_divergence", "multiplier_rate"]
     if method.coefficient == "annealed":
         positive += ["kl_coefficient", "final_kl_coefficient"]
@@ -201,7 +193,10 @@ def check_method(method: MethodSettings, components: int) -> None:
         value = getattr(method, name)
         if value is None:
             continue
-        numbers = np.asarray(value, np.float64)
+        try:
+            numbers = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a number, or one per run, got {value!r}.") from None
         if not np.isfinite(numbers).all():
             raise ValueError(f"{name} must be finite, got {value}.")
         if name in positive and not (numbers > 0).all():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_names, check_types
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_worlds import (
@@ -85,15 +86,15 @@ class Settings:
     search_evaluations: int = 40
 
     def __post_init__(self) -> None:
-        from prefront.checks import nearest_names
-
-        for name in self.methods:
-            if name not in METHODS:
-                raise ValueError(f"No method {name!r}. {nearest_names(name, list(METHODS))}")
-        if self.longer < 1 or self.grid < 0:
-            raise ValueError(f"longer must be at least 1 and grid at least 0, got {self.longer} and {self.grid}.")
-        if not 0 < self.threshold_shift < 1:
-            raise ValueError(f"threshold_shift must lie in (0, 1), got {self.threshold_shift}.")
+        check_types(self)
+        check_distinct(self, "methods")
+        check_names("method", self.methods, list(METHODS))
+        check_least(self, 0, "grid")
+        check_least(self, 1, "longer", "search_iterations", "search_evaluations")
+        check_least(self, 2, "points", "samples")
+        check_most(self, 100, "longer", "grid")
+        check_most(self, MANY, "points", "samples", "search_iterations", "search_evaluations")
+        check_between(self, 0, 1, "threshold_shift")
 
 
 _SMOKE = Settings(

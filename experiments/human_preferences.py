@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.checks import check_between, check_distinct, check_least
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.experiment import Job, Rows
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
@@ -68,10 +68,29 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_distinct(self, "preferences")
+        check_most(self, 1000, "draws", "folds")
+        check_most(self, 100_000, "random_rewards")
+        check_most(self, MANY, "preferences", "simulated_preferences")
         check_least(self, 1, "preferences", "draws", "random_rewards", "simulated_preferences")
         check_least(self, 2, "folds")
         check_between(self, 0, 1, "gamma")
+
+    def check(self) -> None:
+        """Reads the data.
+
+        Raises:
+            ValueError: There are none, they are damaged, or too few; the message says where data come from.
+        """
+        parts(self)  # Names the folder that is missing.
+        count = self.simulated_preferences
+        if self.data != SIMULATED:
+            count = len(_dataset(self, 0, _task()))
+        if self.folds > count:
+            raise ValueError(f"{count} preferences cannot be cut into folds = {self.folds}.")
+        if min(self.preferences) > count:
+            raise ValueError(f"preferences must hold a number up to {count}, those there are, got {self.preferences}.")
 
 
 _SMALL = Settings(

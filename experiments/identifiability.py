@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import plots
-from prefront.checks import check_between, check_least
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.statistics import stratified_bootstrap
@@ -62,7 +62,13 @@ class Settings:
     comparisons: int = 2000
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_distinct(self, "studies")
         check_least(self, 1, "tasks", "length", "comparisons")
+        check_most(self, 1000, "length")
+        check_most(self, 100_000, "tasks")
+        check_most(self, MANY, "comparisons", "prizes")
+        check_between(self, -MANY, MANY, "constant")
         check_between(self, 0, 1, "gamma", "other_gamma")
         if min(self.prizes) <= 52 or self.prizes[0] == self.prizes[1]:
             raise ValueError(f"prizes must be two different numbers above 52, got {self.prizes}.")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.checks import check_between, check_distinct, check_least
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.claims import Claim, Verdict, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.near_optimality import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PAPER = "Knox et al. (2024), Learning optimal advantage from preferences and mistaking it for reward"
 Labels = Literal["noiseless", "strict", "stochastic"]
 Absorbing = Literal["with", "without"]
+MOST_TASKS = 100_000
 Use = Literal["greedy", "argmax", "reward"]
 USES: dict[Use, str] = {"greedy": "greedy", "argmax": "greedy without tolerance", "reward": "as a reward"}
 DRAWN: tuple[Use, ...] = ("greedy", "reward")
@@ -78,7 +79,12 @@ class Settings:
     tolerance: float = 0.03
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_distinct(self, "labels", "absorbing", "preferences")
+        check_most(self, 1, "tolerance")
+        check_most(self, 100, "length")
+        check_most(self, MOST_TASKS, "tasks")
+        check_most(self, MANY, "preferences", "indifference")
         check_least(self, 1, "tasks", "chunk", "length", "preferences")
         check_least(self, 0, "indifference", "tolerance")
         check_between(self, 0, 1, "gamma")

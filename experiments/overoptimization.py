@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from prefront import statistics
+from prefront.checks import MANY, check_distinct, check_least, check_most, check_types
 from prefront.claims import Claim, judge
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_world_claims import below, larger, standard_error
@@ -26,12 +27,14 @@ from prefront.experiments.token_worlds import (
     learned_curve,
     made_world,
     reward_columns,
+    whole_settings,
 )
 from prefront.overoptimization import FORMS, find_peak, fit_form
 from prefront.tables import Table
 
 GAO = "Gao, Schulman and Hilton (2022), Section 3"
 MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
+STRONGEST = 1000.0  # Rewards have unit variance: at such a multiplier the exact policy is all but deterministic.
 FALL = 0.5
 SHARE = 0.8
 AGREEMENT, NEAR = 0.2, 15.0
@@ -55,7 +58,7 @@ class Settings:
         label_noises: Rates of mistakes to compare.
         learners: Learners beside the exact path, "ppo_annealed_kl" and "ppo".
         models: Reward models to compare, each a form and its width, such as "mlp-32".
-        largest_multiplier: End of the exact path.
+        largest_multiplier: End of the exact path, at most 1000.
         points: Points of an exact path.
         samples: Sequences from which gold is estimated at each point.
         largest_n: Largest n of best-of-n, a power of two, and the reference sequences in a pool.
@@ -78,13 +81,37 @@ class Settings:
     reports: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_distinct(self, "correlations", "pairs", "label_noises", "learners", "models", empty=True)
         if self.points < 3 or self.samples < 2 or not self.largest_multiplier > 0:
             raise ValueError(
                 f"An exact path needs points >= 3, samples >= 2 and a positive largest_multiplier, got {self.points}, "
                 f"{self.samples} and {self.largest_multiplier}."
             )
-        if self.largest_n < 2:
-            raise ValueError(f"largest_n must be at least 2, got {self.largest_n}.")
+        check_most(self, STRONGEST, "largest_multiplier")
+        check_most(self, MANY, "points", "samples", "largest_n", "pools")
+        check_least(self, 1, "pools")
+        # The forms that are fitted to a curve need three points.
+        if self.largest_n < 4 or self.largest_n & (self.largest_n - 1):
+            raise ValueError(f"largest_n must be a power of two of at least 4, got {self.largest_n}.")
+        if (self.learners or self.models) and self.learner.iterations < 2 * self.learner.evaluation_interval:
+            raise ValueError(
+                f"Curves of learners need two evaluations: iterations must be at least 2 * evaluation_interval = "
+                f"{2 * self.learner.evaluation_interval}, got {self.learner.iterations}."
+            )
+
+    def check(self) -> None:
+        """Builds the settings of all worlds."""
+        changes: dict[str, tuple[float, ...]] = {
+            "correlation": self.correlations,
+            "pairs": self.pairs,
+            "label_noise": self.label_noises,
+        }
+        for name, values in changes.items():
+            for value in values:
+                whole_settings(dataclasses.replace(self.world, **{name: value}))  # type: ignore[arg-type]
+        for model in self.models:
+            whole_settings(self.world, model)
 
 
 _SMOKE = Settings(

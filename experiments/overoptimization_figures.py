@@ -62,7 +62,8 @@ def _peaks(results: Results, folder: Path) -> list[Path]:
         return []
     figure, axes = plots.new_figure(columns=3, height=2.4)
     words = {"proxy": "summed proxy at the peak", "kl": "KL at the peak, nats", "gold": "gold at the peak"}
-    for number, source in enumerate(("exact", "ppo_annealed_kl")):
+    known = results["curves"].unique("source")
+    for number, source in enumerate(source for source in ("exact", "ppo_annealed_kl") if source in known):
         for one, column in zip(axes, words, strict=True):
             values = [peaks(_at(results, source, correlation=level))[column] for level in levels]
             plot_levels(one, levels, np.column_stack(values), number, SOURCES[source], faint=number == 0)

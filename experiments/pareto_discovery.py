@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront import indicators, statistics
-from prefront.checks import nearest_names
+from prefront.checks import MANY, check_distinct, check_least, check_most, check_names, check_positive, check_types
 from prefront.claims import Claim, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
 from prefront.registration import ENVIRONMENTS, make
@@ -25,6 +25,7 @@ from prefront.scores import Truth
 from prefront.tables import Table
 
 if TYPE_CHECKING:
+    from prefront.agents.cmorl import CMORLConfig
     from prefront.environment import Environment
     from prefront.front import Front
 
@@ -68,14 +69,18 @@ class Settings:
     test_episodes: int = 200
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_distinct(self, "environments", "methods")
         known = [id.removeprefix("prefront/").removesuffix("-v0") for id in ENVIRONMENTS]
+        check_names("prefront environment", self.environments, known)
+        check_positive(self, "budget")
+        check_least(self, 1, "test_episodes")
+        check_most(self, MANY, "test_episodes")
+
+    def check(self) -> None:
+        """Builds the agent's settings."""
         for name in self.environments:
-            if name not in known:
-                raise ValueError(f"No prefront environment {name!r}. {nearest_names(name, known)}")
-        if not self.budget > 0:
-            raise ValueError(f"The budget must be positive, got {self.budget}.")
-        if self.test_episodes < 1:
-            raise ValueError(f"At least 1 test episode is needed, got {self.test_episodes}.")
+            _config(self, name)
 
 
 PRESETS = {
@@ -98,14 +103,12 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         constraint by more than 2 % of the objective's range, NaN without an extension), `curves` (hypervolume by
         steps), `points` (the front found) and `exact` (the true front).
     """
-    from prefront.agents.cmorl import Progress, config_for, train
+    from prefront.agents.cmorl import Progress, train
 
     name, method = job.part.split(".")
     environment, truth = _task(name)
     id = f"prefront/{name}-v0"
-    config = config_for(id, settings.agent_preset)
-    steps = max(1, round(config.total_steps * settings.budget))
-    config = dataclasses.replace(config, total_steps=steps)
+    config = _config(settings, name)
     if method == "linear":
         config = dataclasses.replace(config, extension="none")
 
@@ -152,6 +155,14 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         if (seed, method) == (0, settings.methods[0])
         else [],
     }
+
+
+def _config(settings: Settings, name: str) -> CMORLConfig:
+    from prefront.agents.cmorl import config_for
+
+    config = config_for(f"prefront/{name}-v0", settings.agent_preset)
+    steps = max(1, round(config.total_steps * settings.budget))
+    return dataclasses.replace(config, total_steps=steps)
 
 
 def _test(front: Front, environment: Environment, episodes: int) -> np.ndarray:

@@ -31,9 +31,11 @@ def draw(results: Results, folder: Path) -> list[Path]:
 def _plot_environment(results: Results, name: str, folder: Path) -> list[Path]:
     rows = results["metrics"].where(environment=name)
     methods = [method for method in METHODS if method in rows.unique("method")]
-    true = _points(results["exact"], environment=name) if "exact" in results.tables else np.empty((0, 0))
     found = {method: _fronts(results, name, method) for method in methods}
-    two = next(iter(found.values()))[0].shape[1] == 2
+    objectives = next(iter(found.values()))[0].shape[1]
+    two = objectives == 2
+    exact = results["exact"].where(environment=name) if "exact" in results.tables else ()
+    true = _points(results["exact"], environment=name) if len(exact) else np.empty((0, objectives))
     names = str(rows["objectives"][0]).split(";")
     figure, axes = plots.new_figure(columns=2 if two else 1 + len(methods), height=2.4, width=plots.PAGE_WIDTH)
     if two:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from prefront.checks import check_types
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments import overoptimization, pareto_discovery, quickstart_preferences
@@ -50,6 +51,9 @@ class Settings:
     )
     curve: overoptimization.Settings = dataclasses.field(default_factory=lambda: _CURVE)
     choices: quickstart_preferences.Settings = dataclasses.field(default_factory=quickstart_preferences.Settings)
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 _SHORT = dataclasses.replace(_CURVE, learner=LearnerSettings(iterations=40, sequences=64), points=9, samples=256)

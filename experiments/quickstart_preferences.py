@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from prefront import plots, statistics
-from prefront.checks import check_between, check_distinct, check_least
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.claims import Claim, claim_of_pairs
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.near_optimality import PAPER, compare, in_order, label_numbers, percentage, plot_shares
@@ -42,7 +42,10 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_distinct(self, "preferences")
+        check_most(self, 1000, "draws", "length")
+        check_most(self, MANY, "preferences", "fresh")
         check_least(self, 1, "preferences", "draws", "length", "fresh")
         check_between(self, 0, 1, "gamma")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from prefront.checks import check_between, check_distinct, check_least
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.experiment import Job, Rows
 from prefront.experiments.regret_preferences_report import claims, plot, summary
 
@@ -33,6 +33,7 @@ __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "su
 Study = Literal["matrix", "lengths", "risky"]
 Labels = Literal["noiseless", "stochastic"]
 Learner = Literal["partial_return", "regret", "regret_coverage", "regret_exact", "regret_deterministic"]
+MOST_TASKS = 100_000
 # Which learners meet the data of which generators, own data first.
 CELLS: dict[str, tuple[tuple[Learner, str], ...]] = {
     "matrix": (
@@ -100,10 +101,20 @@ class Settings:
     gamma: float = 0.999
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_distinct(self, "studies", "labels", "learners", "preferences", "lengths", "risky_preferences")
         check_least(self, 1, "mdps", "risky_mdps", "chunk", "length", "random_rewards", "risky_rewards")
         check_least(self, 1, "preferences", "lengths", "lengths_preferences", "risky_preferences", "test_preferences")
+        check_most(self, MOST_TASKS, "mdps", "risky_mdps", "random_rewards", "risky_rewards")
+        check_most(self, 1000, "length", "lengths")
+        check_most(self, MANY, "preferences", "lengths_preferences", "risky_preferences", "test_preferences")
         check_between(self, 0, 1, "gamma")
+        for size in self.features_preferences:
+            if size not in self.preferences:
+                raise ValueError(f"features_preferences must be some of preferences = {self.preferences}, got {size}.")
+        for study in self.studies:
+            if not any(self.sizes(study, learner) for learner, _ in self.cells(study)):
+                raise ValueError(f"The study {study!r} has nothing to fit with learners = {self.learners}.")
 
     def sizes(self, study: str, learner: str = "regret") -> tuple[int, ...]:
         """Returns the numbers of preferences at which a learner is fitted in a study."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prefront import plots
-from prefront.checks import nearest_names
+from prefront.checks import MANY, check_distinct, check_least, check_most, check_names, check_types
 from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_world_claims import larger
@@ -74,9 +74,15 @@ class Settings:
     samples: int = 2048
 
     def __post_init__(self) -> None:
-        for name in self.methods:
-            if name not in METHODS:
-                raise ValueError(f"No method {name!r}. {nearest_names(name, list(METHODS))}")
+        check_types(self)
+        check_distinct(self, "methods")
+        check_names("method", self.methods, list(METHODS))
+        check_distinct(self, "kl_sweep", empty=True)
+        check_least(self, 0, "penalty")
+        check_least(self, 1, "references")
+        check_least(self, 2, "members", "samples")
+        check_most(self, 1000, "budgets", "members")
+        check_most(self, MANY, "references", "penalty", "samples", "kl_coefficient", "kl_sweep")
         if not self.budgets or min(self.budgets) < 1 or list(self.budgets) != sorted(set(self.budgets)):
             raise ValueError(f"budgets must be increasing multiples of at least 1, got {self.budgets}.")
         if min((self.kl_coefficient, *self.kl_sweep)) < 0:

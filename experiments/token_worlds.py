@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefront.checks import check_least, check_types
 from prefront.experiment import Job
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ class WorldSettings:
     label_noise: float = 0.1
     unseen_weight: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
+    def check(self) -> None:
+        """Builds the world's settings."""
+        whole_settings(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnerSettings:
@@ -60,11 +68,39 @@ class LearnerSettings:
     evaluation_sequences: int = 1024
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_least(self, 2, "evaluation_sequences")
         if self.iterations < 1 or self.evaluation_interval < 1 or self.iterations % self.evaluation_interval:
             raise ValueError(
                 f"iterations must be a positive multiple of evaluation_interval = {self.evaluation_interval}, got "
                 f"{self.iterations}."
             )
+
+    def check(self) -> None:
+        """Builds the learners' settings."""
+        from prefront.agents.constrained_rlhf import TrainingSettings
+
+        TrainingSettings(**dataclasses.asdict(self))
+
+
+def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorldSettings:
+    """Returns all settings of a world.
+
+    Args:
+        settings: Which worlds.
+        model: Reward model, "linear", or a form and its width such as "mlp-32".
+
+    Raises:
+        ValueError: A setting is out of range, or the model unknown; the message names it.
+    """
+    from prefront.preferences.sequence_models import RewardModelSettings
+    from prefront.preferences.sequence_worlds import TokenWorldSettings
+
+    kind, dash, width = model.partition("-")
+    if dash and not (width.isascii() and width.isdigit()):
+        raise ValueError(f"A reward model is a form, or a form and its width such as 'mlp-32', got {model!r}.")
+    form = RewardModelSettings(kind, width=int(width)) if width else RewardModelSettings(kind)
+    return TokenWorldSettings(**dataclasses.asdict(settings), reward_model=form)
 
 
 @functools.lru_cache(maxsize=16)
@@ -76,12 +112,9 @@ def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tup
         seed: Which of them.
         model: Reward model, "linear", or a form and its width such as "mlp-32".
     """
-    from prefront.preferences.sequence_models import RewardModelSettings
-    from prefront.preferences.sequence_worlds import TokenWorldSettings, make_world
+    from prefront.preferences.sequence_worlds import make_world
 
-    kind, _, width = model.partition("-")
-    form = RewardModelSettings(kind, width=int(width)) if width else RewardModelSettings(kind)
-    whole = TokenWorldSettings(**dataclasses.asdict(settings), reward_model=form)
+    whole = whole_settings(settings, model)
     return whole, make_world(whole, seed)
 
 

@@ -75,7 +75,7 @@ def test_list_names_everything_on_one_line_each(capsys):
         (["run", "quickstart", "--time-limit", "0"], "positive, got 0"),
         (["run", "pareto_discovery", "--environments", "DeepSeaTresure"], "Did you mean DeepSeaTreasure"),
         (["run", "pareto_discovery", "--budget", "-2"], r"positive, got -2\.0"),
-        (["run", "pareto_discovery", "--environments", "FruitTree", "FruitTree"], "distinct"),
+        (["run", "pareto_discovery", "--environments", "FruitTree", "FruitTree"], "different"),
         (["claims"], "no complete runs"),
         (["claims", "nothing"], "No run 'nothing'"),
         (["plot", "nothing"], "No run 'nothing'"),

@@ -7,12 +7,15 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from prefront.checks import check_most, check_positive, check_types, nearest_names
 
 if TYPE_CHECKING:
     from prefront.experiment import Experiment
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 PROGRAM = "prefront"
 RUNS = Path("runs")
 USAGE_ERROR = 2
+MOST_SEEDS, MOST_JOBS = 100_000, 1024
+MOST_SECONDS = 1e9
+LONGEST_NAME = 200  # Bytes; what run folders hold has longer paths.
 UNNAMED = tyro.conf.arg(name="")  # Options of a nested dataclass without its name in front.
 
 
@@ -49,6 +55,30 @@ class RunOptions:
     out: Path = RUNS
     name: str | None = None
     time_limit: float = 3600.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_most(self, MOST_SEEDS, "seeds")
+        check_positive(self, "time_limit")
+        check_most(self, MOST_SECONDS, "time_limit")
+        check_most(self, MOST_JOBS, "jobs")
+        if self.jobs < 0:
+            raise ValueError(f"jobs must be 0 or more, got {self.jobs}.")
+        if self.name is not None:
+            _check_folder_name("name", self.name)
+            if Path(self.name).name != self.name or "\\" in self.name:
+                raise ValueError(f"name must be the name of one folder, got {self.name!r}; where it goes is out.")
+        for part in self.out.parts:
+            if part != self.out.anchor:
+                _check_folder_name("out", part)
+        for folder in (self.out, *self.out.parents):
+            if folder.exists() and not folder.is_dir():
+                raise ValueError(f"out must be a folder, got {str(self.out)!r}: {str(folder)!r} is a file.")
+
+
+def _check_folder_name(what: str, name: str) -> None:
+    if not name.isprintable() or not name.strip() or len(os.fsencode(name)) > LONGEST_NAME:
+        raise ValueError(f"{what} must name folders by 1 to {LONGEST_NAME} printable bytes, got {name!r}.")
 
 
 def list_() -> int:
@@ -139,7 +169,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where a job failed, 2 for a command that cannot be carried out, 130 after Ctrl-C.
     """
-    from prefront.checks import nearest_names
     from prefront.files import DamagedFileError
     from prefront.runs import RunError
 
@@ -152,7 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog=PROGRAM, description=__doc__, args=words or ["--help"]
         )
-    except (UsageError, RunError, DamagedFileError) as error:
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does; the interpreter would complain when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return USAGE_ERROR
+    except (UsageError, RunError, DamagedFileError, OSError, ImportError) as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
@@ -169,7 +202,8 @@ def _run(spec: str, words: list[str]) -> int:
         options, settings = _parse(experiment, words)
         preset = options.preset or experiment.default_preset
         defaults = experiment.preset(preset)
-        experiment.parts(settings)  # Checks them before there is a folder.
+        experiment.check(settings)
+        experiment.parts(settings)
         config = Config(
             experiment=spec,
             preset=preset,
@@ -177,10 +211,6 @@ def _run(spec: str, words: list[str]) -> int:
             seeds=experiment.seeds(preset) if options.seeds is None else options.seeds,
             device=options.device,
         )
-        if options.jobs < 0:
-            raise ValueError(f"--jobs must be 0 or more, got {options.jobs}.")
-        if options.time_limit <= 0:
-            raise ValueError(f"--time-limit must be positive, got {options.time_limit:g}.")
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(error.args[0]) from error
     if options.device == "gpu" and not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):

@@ -4,7 +4,9 @@ A module is an experiment when it has
 
 - a docstring, whose first line says what is studied;
 - `Settings`, a frozen dataclass of numbers, strings, truth values, tuples of them, and further such dataclasses; its
-  `Attributes:` docstring section becomes the help of the command's options;
+  `Attributes:` docstring section becomes the help of the command's options. Before there is a run folder its values are
+  held against its type hints (`prefront.checks.check_types`), and its method `check()`, where it or a dataclass in it
+  has one, builds what the settings stand for, to refuse what only the parts of a job would refuse;
 - `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper"; the first is the default;
 - `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
   `job.part` alone;
@@ -36,13 +38,14 @@ from pathlib import Path
 from typing import Any
 
 from prefront.catalog import EXPERIMENTS
-from prefront.checks import nearest_names
+from prefront.checks import check_types, nearest_names
 from prefront.claims import Claim
 from prefront.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]
 ONLY_PART = "all"
 DEFAULT_SEEDS = 5
+MOST_PARTS = 10_000
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]*")
 
 
@@ -154,13 +157,30 @@ class Experiment:
         """Returns the number of seeds of a preset."""
         return int(getattr(self.module, "SEEDS", {}).get(preset, DEFAULT_SEEDS))
 
+    def check(self, settings: Any) -> None:
+        """Refuses settings that could not be carried out, by their types and by what they build.
+
+        Raises:
+            ValueError: A setting is refused; the message names it, its value and what is allowed.
+        """
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            if dataclasses.is_dataclass(value):
+                self.check(value)
+        check_types(settings)
+        check = getattr(type(settings), "check", None)
+        if callable(check):
+            check(settings)
+
     def parts(self, settings: Any) -> tuple[str, ...]:
         """Returns the names of the pieces of one seed's work.
 
         Raises:
-            ValueError: A name could not name a folder, or occurs twice.
+            ValueError: A name could not name a folder, or occurs twice, or there are more than `MOST_PARTS`.
         """
         names = tuple(self.module.parts(settings)) if hasattr(self.module, "parts") else (ONLY_PART,)
+        if len(names) > MOST_PARTS:
+            raise ValueError(f"The work of a seed falls into at most {MOST_PARTS:,} parts, got {len(names):,}.")
         for name in names:
             if not _PART.fullmatch(name):
                 raise ValueError(f"A part's name must match {_PART.pattern}, got {name!r}.")
@@ -197,6 +217,7 @@ def load_experiment(spec: str) -> Experiment:
 
     Raises:
         KeyError: Nothing has this name; the message names the nearest experiments.
+        ImportError: It cannot be imported; the message says why.
         TypeError: The module does not satisfy the contract; the message names what is missing.
     """
     if spec in EXPERIMENTS:
@@ -204,7 +225,11 @@ def load_experiment(spec: str) -> Experiment:
     elif spec.endswith(".py"):
         name, module = Path(spec).stem, _import_file(Path(spec))
     elif "." in spec and _exists(spec):
-        name, module = spec.rpartition(".")[2], importlib.import_module(spec)
+        name = spec.rpartition(".")[2]
+        try:
+            module = importlib.import_module(spec)
+        except (ImportError, SyntaxError) as error:
+            raise ImportError(f"{spec} cannot be imported: {error}") from error
     else:
         raise KeyError(f"No experiment {spec!r}. {nearest_names(spec, list(EXPERIMENTS))}")
     missing = [part for part in ("Settings", "PRESETS", "run", "claims", "plot") if not hasattr(module, part)]
@@ -264,12 +289,12 @@ def _restore(hint: Any, value: Any) -> Any:
 def _exists(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):  # Such as a name that begins with a dot.
         return False
 
 
 def _import_file(path: Path) -> types.ModuleType:
-    if not path.is_file():
+    if "\0" in str(path) or not path.is_file():
         raise KeyError(f"No experiment file {str(path)!r}.")
     name = f"_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -277,5 +302,8 @@ def _import_file(path: Path) -> types.ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Dataclasses look their own module up.
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, UnicodeDecodeError) as error:
+        raise ImportError(f"{path} cannot be imported: {error}") from error
     return module

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -120,12 +119,12 @@ class Run:
         """Opens a run folder that is there.
 
         Raises:
-            RunError: There is none, or its experiment cannot be found or has other settings by now.
+            RunError: There is none, or its experiment cannot be found, or has or allows other settings by now.
         """
         config = read_config(folder)
         try:
             return cls(Path(folder), config, load_experiment(config.experiment))
-        except (KeyError, TypeError) as error:
+        except (ImportError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{folder} does not fit this version of its experiment: {error.args[0]}") from error
 
     @property
@@ -142,8 +141,12 @@ class Run:
         The lock is the kernel's: it ends with the last process that holds the descriptor, however that process ends.
 
         Raises:
-            RunError: Another process works in the folder.
+            RunError: Another process works in the folder, or the system has no such locks.
         """
+        try:
+            import fcntl
+        except ImportError:
+            raise RunError("Runs need the file locks of Unix (fcntl), which this system lacks; use WSL.") from None
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -239,8 +239,7 @@ def test_what_is_not_finite_stops_the_run_and_names_the_good_checkpoint(tmp_path
     ],
 )
 def test_bad_settings_are_refused(changes, message):
-    method = dataclasses.replace(METHODS["xi_ppo"], **changes)
     with pytest.raises(ValueError, match=message):
-        train(SMALL, world(), method, keys(1), SHORT)
+        train(SMALL, world(), dataclasses.replace(METHODS["xi_ppo"], **changes), keys(1), SHORT)
     with pytest.raises(ValueError, match=r"kl_coefficient must not be negative, got -1\.0"):
         train(SMALL, world(), method_settings("ppo_fixed_kl", kl_coefficient=-1.0), keys(1), SHORT)

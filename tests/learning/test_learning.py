@@ -184,7 +184,7 @@ def test_clipping_hides_how_much_a_rare_reward_is_worth():
         ({"copies": 3, "steps": 5, "minibatches": 4}, "15, must be a multiple of minibatches=4"),
         ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5"),
         ({"lambda_": -0.1}, r"lambda_ must lie in \[0, 1\], got -0.1"),
-        ({"entropy": float("nan")}, "entropy must be at least 0, got nan"),
+        ({"entropy": float("nan")}, "entropy must be a finite number .*, got nan"),
     ],
 )
 def test_senseless_settings_are_refused_by_name_and_value(settings, named):

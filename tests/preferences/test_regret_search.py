@@ -1,5 +1,7 @@
 """The search for reward weights: exact where the problem is convex, and never worse than what it began from."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -90,7 +92,7 @@ def test_it_repeats_itself_and_never_ends_above_zero_weights():
 def test_more_steps_never_raise_the_loss():
     dataset = answers(80, 3)
     losses = [
-        SuccessorFeatureRegret(TABLE, FEATURES, search=SEARCH._replace(steps=steps)).fit(dataset).loss
+        SuccessorFeatureRegret(TABLE, FEATURES, search=dataclasses.replace(SEARCH, steps=steps)).fit(dataset).loss
         for steps in (0, 5, 30)
     ]
     assert losses == sorted(losses, reverse=True)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prefront.checks import check_least
+from prefront.checks import INFINITE, check_between, check_least, check_positive, check_types
 from prefront.learning.advantages import generalised_advantages
 from prefront.learning.constrained import barrier_weights, updated_multipliers
 from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
@@ -71,7 +71,7 @@ class LearnerConfig:
     entropy: float = 0.0
     entropy_decay: float = 0.0
     value_coefficient: float = 0.5
-    max_gradient_norm: float = 0.5
+    max_gradient_norm: float = dataclasses.field(default=0.5, metadata=INFINITE)
     normalise_observations: bool = True
     scale_rewards: bool = True
     reward_clip: float | None = 10.0
@@ -79,17 +79,16 @@ class LearnerConfig:
     return_episodes: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_least(self, 1, "hidden", "copies", "steps", "epochs", "minibatches")
         check_least(self, 0, "learning_rate", "entropy", "value_coefficient", "action_bias", "return_episodes")
+        check_positive(self, "clip", "max_gradient_norm", "reward_clip")
+        check_between(self, 0, 1, "gamma", closed="right")
+        check_between(self, 0, 1, "lambda_", "entropy_decay", closed="both")
         if self.copies * self.steps % self.minibatches:
             raise ValueError(
                 f"copies times steps, {self.copies * self.steps}, must be a multiple of minibatches={self.minibatches}."
             )
-        if self.gamma is not None and not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma must lie in (0, 1], got {self.gamma}.")
-        for name in ("lambda_", "entropy_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}.")
 
 
 class Goal(NamedTuple):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from prefront.checks import check_least, nearest_names
+from prefront.checks import check_least, check_names, check_types
 from prefront.exact import tilted
 from prefront.exact.tilted import MarkovReference
 
@@ -41,8 +41,8 @@ class SequenceNetworkSettings:
     context: int = 3
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"No sequence policy {self.kind!r}. {nearest_names(self.kind, list(KINDS))}")
+        check_types(self)
+        check_names("sequence policy", [self.kind], KINDS)
         check_least(self, 1, "width", "layers", "heads", "context")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}.")

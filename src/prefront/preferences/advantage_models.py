@@ -125,6 +125,7 @@ class ContrastivePolicy(TableModel):
     bias: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.alpha > 0 or not 0 < self.bias <= 1:
             raise ValueError(f"alpha must be positive and bias in (0, 1], got {self.alpha!r} and {self.bias!r}.")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import expit
+
+from prefront.checks import check_between, check_least, check_positive, check_types
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,6 +21,9 @@ class Linear:
     """
 
     weights: Any
+
+    def __post_init__(self) -> None:
+        _check_weights(self.weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +37,10 @@ class Chebyshev:
 
     weights: Any
     ideal: Any
+
+    def __post_init__(self) -> None:
+        _check_weights(self.weights, 0.0)
+        _check_per_objective(self.weights, "ideal", self.ideal, np.isfinite, "finite")
 
     def combine(self, statistics: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Returns the utility of statistics by objective, shape (n, d), for one person's weights."""
@@ -48,6 +58,12 @@ class Thresholded:
 
     weights: Any
     thresholds: Any
+
+    def __post_init__(self) -> None:
+        _check_weights(self.weights, 0.0)
+        _check_per_objective(
+            self.weights, "thresholds", self.thresholds, lambda numbers: numbers > -np.inf, "numbers above -inf"
+        )
 
     def combine(self, statistics: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Returns the utility of statistics by objective, shape (n, d), for one person's weights."""
@@ -68,7 +84,7 @@ class Choice:
     al., 2021, section 3).
 
     Attributes:
-        rationality: Positive; None chooses the larger statistic, without noise.
+        rationality: Positive and finite; None chooses the larger statistic, without noise.
         scale: Unit of statistics, "reference" or a positive number.
         mistakes: Probability that a strict answer is turned round, in [0, 0.5].
         equal_within: Differences of at most so many units are answered by 0.5; None for never.
@@ -86,17 +102,11 @@ class Choice:
     tie_tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
-        _require(self.rationality is None or self.rationality > 0, "rationality must be positive", self.rationality)
-        named = self.scale == "reference"
-        _require(
-            named or (not isinstance(self.scale, str) and self.scale > 0), 'scale: "reference" or positive', self.scale
-        )
-        _require(0 <= self.mistakes <= 0.5, "mistakes must lie in [0, 0.5]", self.mistakes)
-        _require(
-            self.equal_within is None or self.equal_within >= 0, "equal_within must not be negative", self.equal_within
-        )
-        _require(0 < self.myopia <= 1, "myopia must lie in (0, 1]", self.myopia)
-        _require(self.tie_tolerance >= 0, "tie_tolerance must not be negative", self.tie_tolerance)
+        check_types(self)
+        check_positive(self, "rationality", "scale")
+        check_between(self, 0, 0.5, "mistakes", closed="both")
+        check_between(self, 0, 1, "myopia", closed="right")
+        check_least(self, 0, "equal_within", "tie_tolerance")
 
     @property
     def needs_scale(self) -> bool:
@@ -132,6 +142,24 @@ class Choice:
         return answers
 
 
-def _require(holds: bool, rule: str, value: Any) -> None:
-    if not holds:
-        raise ValueError(f"{rule}, got {value!r}.")
+def _check_weights(weights: Any, least: float = -np.inf) -> None:
+    numbers = _as_numbers("Weights", weights)
+    if numbers.ndim not in (1, 2) or not np.isfinite(numbers).all() or not numbers.size:
+        raise ValueError(f"Weights must be finite, of shape (d,) or (P, d), got {weights!r}.")
+    if (numbers < least).any():
+        raise ValueError(f"Weights must not be negative, got {weights!r}.")
+
+
+def _check_per_objective(
+    weights: Any, name: str, value: Any, allowed: Callable[[np.ndarray], np.ndarray], demand: str
+) -> None:
+    numbers, shape = _as_numbers(name, value), np.shape(weights)[-1:]
+    if numbers.shape != shape or not allowed(numbers).all():
+        raise ValueError(f"{name} must be {demand}, of shape {shape}, one an objective, got {value!r}.")
+
+
+def _as_numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, got {value!r}.") from None

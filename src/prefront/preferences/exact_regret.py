@@ -65,6 +65,7 @@ class ExactRegret(LinearRewardModel):
     search: Search = DEFAULT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_regret(self.statistic)
 
     def fit(self, dataset: PreferenceDataset) -> ExactRegret:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP, expected_rewards, solve
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import check_state_numbers
@@ -51,8 +50,7 @@ class ExpandedRegret(RewardModel):
     coefficients: np.ndarray | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.form not in COLUMNS:
-            raise ValueError(f"No form {self.form!r}. {nearest_names(self.form, list(get_args(Form)))}")
+        super().__post_init__()
         if np.shape(self.known_weights) != np.shape(self.mdp.features)[-1:]:
             raise ValueError(
                 f"known_weights must have shape {np.shape(self.mdp.features)[-1:]}, got {np.shape(self.known_weights)}."

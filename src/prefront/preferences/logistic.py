@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,8 @@ import numpy as np
 import optax
 import scipy
 from scipy.special import expit
+
+from prefront.checks import check_least, check_positive, check_types
 
 # A loss counts as lower when it gains more than this share.
 GAIN = 1e-4
@@ -27,7 +30,8 @@ ROUNDING = 1e-9
 SIZES = (32, 128, 320, 1024, 3072)
 
 
-class Descent(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Descent:
     """How a model descends: full batch, by Adam.
 
     Attributes:
@@ -39,6 +43,11 @@ class Descent(NamedTuple):
     learning_rate: float = 2.0
     steps: int = 1000
     patience: int = 1000
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_positive(self, "learning_rate")
+        check_least(self, 1, "steps", "patience")
 
 
 PUBLISHED = Descent()

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from scipy.special import expit
 
-from prefront.checks import check_least
+from prefront.checks import check_least, check_positive
 from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import check_state_numbers
@@ -69,7 +69,10 @@ class NeuralReward(RewardModel):
     network: Network | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_least(self, 1, "members", "steps")
+        super().__post_init__()
+        check_least(self, 1, "members", "steps", "hidden")
+        check_least(self, 0, "weight_decay", "seed")
+        check_positive(self, "learning_rate")
         if self.actions < (self.observations is not None):
             raise ValueError(f"actions must not be negative, and on a table at least 1, got {self.actions}.")
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import nearest_names
+from prefront.checks import check_positive, nearest_names
 from prefront.exact.mdp import TabularMDP
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import FORMS, evaluate, linear_form, pair_form
@@ -102,6 +102,8 @@ class SuccessorFeatureRegret(LinearRewardModel):
     descent: Descent = DESCENT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "temperature")
         check_regret(self.statistic)
         want = (*np.shape(self.mdp.terminal), np.shape(self.mdp.features)[-1])
         if np.ndim(self.features) != 3 or np.shape(self.features)[1:] != want or not len(self.features):

@@ -9,6 +9,7 @@ values and slopes come from, a set of successor features or an exact solver, is 
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.checks import MANY, check_least, check_most, check_types
 from prefront.compilation import jit
 from prefront.preferences.linear_forms import LinearForm, choice_features, padded_to
 from prefront.preferences.logistic import Fit, choice_losses, padded_size
@@ -32,7 +34,8 @@ SCALES = (1.0, 0.3, 0.1, 0.03)
 STATE_SIZES = (64, 160)
 
 
-class Search(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Search:
     """How widely to search.
 
     Attributes:
@@ -47,6 +50,13 @@ class Search(NamedTuple):
     starts: int = 4
     steps: int = 40
     patience: int = 8
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_least(self, 1, "candidates", "starts", "patience")
+        check_least(self, 0, "steps")
+        check_most(self, MANY, "candidates")
+        check_most(self, self.candidates, "starts")
 
 
 DEFAULT = Search()

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from scipy.special import expit
 
+from prefront.checks import check_between, check_types
 from prefront.exact.mdp import TabularMDP, expected_rewards
 from prefront.preferences.datasets import PreferenceDataset
 from prefront.preferences.linear_forms import evaluate, linear_form, pair_form
@@ -22,6 +23,8 @@ from prefront.preferences.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.segments import Segments
 
 Model = TypeVar("Model", bound="RewardModel")
+# Fields of models that are learned, not set.
+RESULTS = ("weights", "loss", "table", "coefficients", "network")
 
 
 class NotFittedError(RuntimeError):
@@ -36,6 +39,13 @@ class RewardModel(abc.ABC):
     """
 
     assumes: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Checks the settings of a model that is a dataclass."""
+        check_types(self, without=RESULTS)
+        settings = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        check_between(self, 0, 1, *settings & {"gamma"})
+        check_between(self, 0, 1, *settings & {"discount"}, closed="right")
 
     @abc.abstractmethod
     def fit(self, dataset: PreferenceDataset) -> Self:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from prefront.checks import check_discount
 from prefront.exact.mdp import TabularMDP, random_policy
 
 
@@ -58,7 +59,12 @@ class Segments:
         return np.asarray(self.states)[np.arange(len(self)), np.asarray(self.lengths)]
 
     def returns(self, discount: float = 1.0) -> np.ndarray:
-        """Returns the sums of features, discounted from each segment's beginning, shape (n, d), float64."""
+        """Returns the sums of features, discounted from each segment's beginning, shape (n, d), float64.
+
+        Raises:
+            ValueError: The discount lies outside (0, 1].
+        """
+        check_discount(discount)
         powers = np.where(self.mask, discount ** np.arange(self.actions.shape[1]), 0.0)
         # Padding may hold anything, not-a-number included.
         features = np.where(self.mask[..., None], np.asarray(self.features, np.float64), 0.0)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prefront.checks import check_least, nearest_names
+from prefront.checks import check_least, check_names, check_positive, check_types
 from prefront.exact.tilted import CountRewards
 from prefront.preferences.sequence_teachers import SequenceComparisons
 
@@ -49,11 +49,9 @@ class RewardModelSettings:
     weight_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"No reward model {self.kind!r}. {nearest_names(self.kind, list(KINDS))}")
-        for name in ("l2", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        check_types(self)
+        check_names("reward model", [self.kind], list(KINDS))
+        check_positive(self, "l2", "learning_rate")
         check_least(self, 0, "weight_decay")
         check_least(self, 1, "width", "layers", "heads", "steps")
         if self.width % self.heads:

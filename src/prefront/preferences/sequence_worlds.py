@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import check_least
+from prefront.checks import MANY, check_between, check_least, check_most, check_types
 from prefront.compilation import jit
 from prefront.exact.tilted import MarkovReference, reference_policy, reward_moments, sample
 from prefront.preferences.sequence_models import (
@@ -35,6 +35,7 @@ from prefront.preferences.sequence_teachers import (
 CONCENTRATION, UNIFORM_SHARE = 0.3, 0.1
 CALIBRATION_BINS = 10
 MAX_COMPONENTS = 9
+LARGEST = 4096
 
 Correlation = float | tuple[tuple[float, ...], ...]
 
@@ -44,8 +45,8 @@ class TokenWorldSettings:
     """What a world of token sequences is made of.
 
     Attributes:
-        vocabulary: Number of tokens V, at least 2.
-        length: Tokens per sequence L, at least 2.
+        vocabulary: Number of tokens V, 2 to 4096.
+        length: Tokens per sequence L, 2 to 4096.
         components: Number of gold attributes, annotators and reward models K, 1 to 9.
         correlation: Correlation of the gold attributes under the reference policy: one number for every pair, in
             (-1, 1), or a positive definite correlation matrix.
@@ -74,18 +75,19 @@ class TokenWorldSettings:
     reward_model: RewardModelSettings = dataclasses.field(default_factory=RewardModelSettings)
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_least(self, 2, "vocabulary", "length")
+        check_most(self, LARGEST, "vocabulary", "length")
         check_least(self, 1, "pairs")
         check_least(self, 100, "calibration_samples")
+        check_most(self, MANY, "pairs", "calibration_samples")
         if not 1 <= self.components <= MAX_COMPONENTS:
             raise ValueError(f"components must lie in 1 to {MAX_COMPONENTS}, got {self.components}.")
         if not 0 <= self.prompts <= self.vocabulary:
             raise ValueError(f"prompts must lie in 0 to vocabulary = {self.vocabulary}, got {self.prompts}.")
-        if not 0 <= self.label_noise < 0.5:
-            raise ValueError(f"label_noise must lie in [0, 0.5), got {self.label_noise}.")
-        for name in ("rationality", "unseen_weight"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}.")
+        check_between(self, 0, 0.5, "label_noise", closed="left")
+        check_least(self, 0, "rationality", "unseen_weight")
+        check_most(self, MANY, "rationality", "unseen_weight")
         if self.per_token and self.reward_model.kind != "linear":
             raise ValueError(f'per_token needs a "linear" reward model; "{self.reward_model.kind}" has no increments.')
         correlation_matrix(self.correlation, self.components)
@@ -193,9 +195,9 @@ def make_world(
         )
         if value is not None
     }
-    concrete = {name: value for name, value in given.items() if not isinstance(value, jax.core.Tracer)}
-    if "correlation" in concrete:
-        concrete["correlation"] = _as_setting(concrete["correlation"])
+    concrete: dict[str, Any] = {
+        name: _as_setting(value) for name, value in given.items() if not isinstance(value, jax.core.Tracer)
+    }
     settings = dataclasses.replace(settings, **concrete)
     matrix = given.get("correlation") if "correlation" not in concrete else None
     if matrix is None:
@@ -363,6 +365,6 @@ def _float32(number: Any) -> Any:
     return number.astype(jnp.float32) if isinstance(number, jax.Array) else np.asarray(number, np.float32)
 
 
-def _as_setting(correlation: Any) -> Correlation:
-    array = np.asarray(correlation, np.float64)
+def _as_setting(number: Any) -> Correlation:
+    array = np.asarray(number, np.float64)
     return float(array) if array.ndim == 0 else tuple(tuple(float(one) for one in row) for row in array)

@@ -76,8 +76,6 @@ class Teacher:
         if not 0 < discount <= 1:
             raise ValueError(f"discount must lie in (0, 1], got {discount!r}.")
         weights = np.atleast_2d(np.array(utility.weights, np.float64))
-        if weights.ndim != 2 or not np.isfinite(weights).all():
-            raise ValueError(f"Weights must be finite, of shape (d,) or (P, d), got {utility.weights!r}.")
         self.statistic, self.choice = statistic, choice or Choice()
         self.names = tuple(f"person {i}" for i in range(len(weights))) if names is None else tuple(names)
         if len(self.names) != len(weights):
@@ -123,12 +121,17 @@ class Teacher:
             ValueError: Segments or persons are wrong, or every pair was skipped.
         """
         count, people = len(first), len(self.names)
+        if not count:
+            raise ValueError("A teacher is asked about one or more pairs, got 0.")
         asked = rng.integers(people, size=count) if person is None else np.broadcast_to(np.asarray(person), count)
         chances = self.choice_probabilities(first, second, person=asked)
         column = (rng.random((count, 1)) >= np.cumsum(chances, 1)[:, :3]).sum(1)
         rows = np.flatnonzero(column < 3)
         if not len(rows):
-            raise ValueError(f"All {count} pairs were skipped: skip_below={self.choice.skip_below} is too high.")
+            raise ValueError(
+                f"All {count} pairs were skipped: no statistic reaches skip_below={self.choice.skip_below}, in units "
+                f"of {self.__units[asked].max():.4g}. Lower skip_below, or ask about better segments."
+            )
         kept, who = np.unique(asked[rows], return_inverse=True)
         return PreferenceDataset(
             first[rows],
