@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from prefront.checks import MANY, check_between, check_least, check_most, check_types, nearest_names
+from prefront.checks import LARGEST, MANY, check_between, check_least, check_most, check_types, nearest_names
 from prefront.learning.sequence_policies import SequenceNetworkSettings
 
 RewardTransform = Callable[[jax.Array, Any], jax.Array]
@@ -195,10 +195,10 @@ def check_method(method: MethodSettings, components: int) -> None:
             continue
         try:
             numbers = np.asarray(value, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{name} must be a number, or one per run, got {value!r}.") from None
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"{name} must be finite, got {value}.")
+        if not (np.abs(numbers) < LARGEST).all():
+            raise ValueError(f"{name} must be finite, and below {LARGEST:g} in size, got {value}.")
         if name in positive and not (numbers > 0).all():
             raise ValueError(f"{name} must be positive, got {value}.")
         if name != "thresholds" and not (numbers >= 0).all():

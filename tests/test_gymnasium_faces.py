@@ -10,6 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import prefront
+from prefront.gymnasium_faces import VectorEnvironment
+from prefront.registration import make
 
 IDS = sorted(prefront.registration.ENVIRONMENTS)
 
@@ -70,3 +72,10 @@ def test_bad_input_is_named():
         prefront.gymnasium_faces.make_single("prefront.envs.deep_sea_treasure:DeepSeaTreasure", render_mode="human")
     with pytest.raises(KeyError, match="DeepSeaTreasure-v0"):
         prefront.make("DeepSeaTresure-v0")
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, True, "2", float("nan"), 2**40])
+@pytest.mark.parametrize("name", ["num_envs", "max_episode_steps"])
+def test_counts_of_a_vector_are_whole_numbers(name, wrong):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got {wrong!r}"):
+        VectorEnvironment(make("prefront/DeepSeaTreasure-v0"), **{"num_envs": 1, name: wrong})

@@ -23,10 +23,12 @@ INFINITE = {"infinite": True}
 MANY = 1_000_000
 """A bound for counts that are work or memory: far beyond what anybody needs, and soon refused instead of tried."""
 
+LARGEST = 1e30
+"""Numbers are smaller: beyond 3e38 those of 32 bits are infinite."""
+
 Closed = Literal["neither", "left", "right", "both"]
 
 _COUNTABLE = 2**31
-_LARGEST = 1e30  # Beyond 3e38 float32 is infinite.
 _WORDS: dict[Any, str] = {
     int: "a whole number below 2**31",
     float: "a finite number below 1e30 in size",
@@ -42,7 +44,8 @@ def check_types(settings: Any, without: Sequence[str] = ()) -> None:
 
     Fields of `int` take whole numbers (neither truth values nor fractions) below 2**31, those of `float` finite numbers
     below 1e30 in size (infinite ones where the field has the metadata `INFINITE`, never NaN), those of `Literal` one of
-    the names. `bool`, `str`, `Path`, dataclasses, tuples and unions of all these are checked too; other hints are not.
+    the names. `bool`, `str`, `Path`, dataclasses, tuples (named or not) and unions of all these are checked too; other
+    hints are not.
 
     Args:
         settings: A dataclass.
@@ -193,7 +196,7 @@ def _fits(hint: Any, value: Any, infinite: bool) -> bool:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) < _COUNTABLE
     if hint is float:
         return isinstance(value, numbers.Real) and not isinstance(value, bool) and _sound(value, infinite)
-    if hint in _WORDS or dataclasses.is_dataclass(hint):
+    if hint in _WORDS or dataclasses.is_dataclass(hint) or hasattr(hint, "_fields"):
         return isinstance(value, hint)
     return True
 
@@ -203,7 +206,7 @@ def _sound(value: Any, infinite: bool) -> bool:
         number = float(value)
     except OverflowError:
         return False
-    return abs(number) < _LARGEST or (infinite and math.isinf(number))
+    return abs(number) < LARGEST or (infinite and math.isinf(number))
 
 
 def _words(hint: Any, infinite: bool) -> str:

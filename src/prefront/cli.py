@@ -66,7 +66,7 @@ class RunOptions:
             raise ValueError(f"jobs must be 0 or more, got {self.jobs}.")
         if self.name is not None:
             _check_folder_name("name", self.name)
-            if Path(self.name).name != self.name or "\\" in self.name:
+            if Path(self.name).name != self.name or "\\" in self.name or self.name == "..":
                 raise ValueError(f"name must be the name of one folder, got {self.name!r}; where it goes is out.")
         for part in self.out.parts:
             if part != self.out.anchor:

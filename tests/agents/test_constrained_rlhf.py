@@ -243,3 +243,15 @@ def test_bad_settings_are_refused(changes, message):
         train(SMALL, world(), dataclasses.replace(METHODS["xi_ppo"], **changes), keys(1), SHORT)
     with pytest.raises(ValueError, match=r"kl_coefficient must not be negative, got -1\.0"):
         train(SMALL, world(), method_settings("ppo_fixed_kl", kl_coefficient=-1.0), keys(1), SHORT)
+
+
+def test_what_is_no_key_or_returns_no_rewards_is_named():
+    with pytest.raises(ValueError, match=r"random keys, such as jax.random.key\(0\), got 3"):
+        Trainer(SMALL, world(), METHODS["ppo"], 3, SHORT)
+    with pytest.raises(ValueError, match=r"need 2 rewards a sequence, the reward models return shape \(3,\) for 3"):
+        Trainer(
+            SMALL, world(), METHODS["ppo"], keys(1), SHORT, reward_function=lambda _, sequences: sequences[:, 0] * 1.0
+        )
+    method = dataclasses.replace(METHODS["ppo"], transform=lambda rewards, _: rewards[:2])
+    with pytest.raises(ValueError, match=r"one reward or 2 per sequence, from \(3, 2\) it made \(2, 2\)"):
+        Trainer(SMALL, world(), method, keys(1), SHORT)

@@ -128,3 +128,10 @@ def test_segments_are_a_pytree():
     assert float(total[0]) == 33
     assert total[1]
     assert len(segments[np.array([True, False, True])]) == 2
+
+
+@pytest.mark.parametrize("discount", [np.nan, 0.0, -1.0, 1.5, np.inf])
+def test_returns_need_a_discount(discount):
+    segments = sample_segments(CORRIDOR, 2, 2, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"discount must lie in \(0, 1\], got"):
+        segments.returns(discount)

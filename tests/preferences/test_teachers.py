@@ -330,7 +330,17 @@ def test_bad_arguments_are_named():
         Teacher("partial_return", Linear([1.0]), names=("a", "b"))
     with pytest.raises(ValueError, match="6 features, the teacher's reward has 1"):
         Teacher("partial_return", Linear([1.0])).ask(*pairs(3), np.random.default_rng(0))
-    for wrong in ({"rationality": -1.0}, {"mistakes": 0.7}, {"myopia": 0.0}, {"scale": "std"}, {"equal_within": -1.0}):
+    for wrong in (
+        {"rationality": -1.0},
+        {"rationality": np.inf},  # None is without noise.
+        {"mistakes": 0.7},
+        {"mistakes": np.nan},
+        {"myopia": 0.0},
+        {"scale": "std"},
+        {"scale": np.inf},
+        {"equal_within": -1.0},
+        {"skip_below": np.nan},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Choice(**wrong)
     first, second = pairs(3)
@@ -339,6 +349,34 @@ def test_bad_arguments_are_named():
     far = Segments(broken, first.actions, first.features, first.lengths, first.ended, True)
     with pytest.raises(ValueError, match=r"row 1, step 2: states must lie in \[0, 100\), got 100"):
         Teacher("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE).ask(far, second, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Linear([np.nan, 1.0]), "finite, of shape .* got .nan"),
+        (lambda: Linear([]), "Weights must be"),
+        (lambda: Linear("ab"), "Weights must be numbers, got 'ab'"),
+        (lambda: Chebyshev([-1.0, 1.0], [0.0, 0.0]), "must not be negative"),
+        (lambda: Chebyshev([1.0, 1.0], [0.0]), r"ideal must be finite, of shape \(2,\), .* got \[0.0\]"),
+        (lambda: Chebyshev([1.0, 1.0], [0.0, np.inf]), "ideal must be finite"),
+        (lambda: Thresholded([1.0, 1.0], [0.0, np.nan]), "thresholds must be numbers above -inf"),
+        (lambda: Thresholded([1.0, 1.0], 1.0), r"thresholds .* of shape \(2,\)"),
+    ],
+)
+def test_utilities_of_the_wrong_shape_or_without_numbers_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+    Thresholded([1.0, 1.0], [0.0, np.inf])
+
+
+def test_pairs_that_nobody_answers_are_said_with_the_unit():
+    first, second = pairs(3)
+    teacher = Teacher("partial_return", Linear(PUBLISHED_WEIGHTS), Choice(skip_below=1e6, scale=2.0))
+    with pytest.raises(ValueError, match=r"All 3 pairs .* skip_below=1000000.0, in units of 2\. Lower"):
+        teacher.ask(first, second, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="one or more pairs, got 0"):
+        teacher.ask(first[:0], second[:0], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("statistic", ["partial_return", "deterministic_regret", "general_regret"])
