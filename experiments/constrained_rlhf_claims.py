@@ -6,17 +6,18 @@ import dataclasses
 
 import numpy as np
 
-from prefront import statistics
-from prefront.claims import Claim
+from prefront.claim_forms import bounded, larger, share
+from prefront.claims import Claim, claim_of
+from prefront.evidence import Mean
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS, PLACES
-from prefront.experiments.token_world_claims import below, larger, standard_error
+from prefront.experiments.token_worlds import standard_error
 from prefront.overoptimization import find_peak
 from prefront.tables import Table
 
 PAPER = "Moskovitz et al. (2024)"
 LAST_SHARE = 0.2
-FALL, SHARE, CLOSE_GOLD, CLOSE_THRESHOLD, STEPS_SHARE = 0.5, 0.8, 0.1, 0.05, 0.2
+FALL, CLOSE_GOLD, CLOSE_THRESHOLD, STEPS_SHARE = 0.5, 0.1, 0.05, 0.2
 FORMS = ("", "_paper")
 
 
@@ -59,7 +60,8 @@ def of_method(results: Results, name: str, study: str = "methods", focus: str = 
 def _compare(
     sentence: str, figure: str, ours: np.ndarray, theirs: np.ndarray, quantity: str = "mean difference in gold"
 ) -> Claim:
-    return larger(sentence, f"{PAPER}, {figure}" if figure else "", ours, theirs, quantity)
+    paper = f"{PAPER}, {figure}" if figure else ""
+    return larger(ours, theirs, sentence=sentence, paper=paper, quantity=quantity)
 
 
 def _rises_and_falls(results: Results) -> Claim:
@@ -70,17 +72,16 @@ def _rises_and_falls(results: Results) -> Claim:
     falls = np.array(
         [find_peak(one.where(seed=seed)["gold"]).fall for one in alone for seed in one.unique("seed")]
     ).reshape(2, -1)
-    share, low, high = statistics.share_interval(falls > FALL)
-    return Claim(
-        sentence=f"Optimised alone, each reward model raises gold and then lowers it by more than {FALL}.",
+    return share(
+        (falls > FALL).all(0),
+        "above",
+        0.5,
+        sentence="In more than half of the worlds, each of both reward models, optimised alone, raises gold and then "
+        f"lowers it by more than {FALL}.",
         paper=f"{PAPER}, Figure 3.1",
         stated="both models",
-        measured=100 * share,
-        quantity="% of models and seeds",
-        seeds=falls.shape[1],
-        verdict="holds" if share >= SHARE else "fails",
-        interval=(100 * low, 100 * high),
-        test=f"95 % Wilson interval; mean fall {falls.mean():.2f}; {METHODS.get(method, 'exact path')}",
+        quantity="of the seeds, where both models do",
+        note=f"mean fall {falls.mean():.2f}; {METHODS.get(method, 'exact path')}",
     )
 
 
@@ -90,21 +91,15 @@ def _points_differ(results: Results) -> Claim:
         np.stack([results["points"].where(place=place)[column] for column in columns], 1)
         for place in ("joint", "independent")
     )
-    test = statistics.wilcoxon_test(joint.mean(1), alone.mean(1))
-    distance = np.abs(joint - alone).mean(1)
-    interval = statistics.stratified_bootstrap(distance, np.mean)
-    return Claim(
+    return claim_of(
+        Mean.of_pairs(joint.mean(1), alone.mean(1)),
+        "other than",
+        0.0,
         sentence="The joint proxy point differs from the proxy points of the models alone.",
         paper=f"{PAPER}, Figure 3.2",
         stated="(0.48, 0.23) joint",
-        measured=interval.estimate,
-        quantity="mean distance per model, standard deviations of the reward",
-        seeds=len(distance),
-        verdict="holds" if test.p_value < 0.05 else "undecided",
-        interval=(interval.low, interval.high),
-        p_value=test.p_value,
-        test=f"{test.test} of the mean threshold, two-sided; means joint {joint.mean(0).round(2).tolist()}, alone "
-        f"{alone.mean(0).round(2).tolist()}",
+        quantity="mean over models of joint minus alone, standard deviations of the reward",
+        note=f"means joint {joint.mean(0).round(2).tolist()}, alone {alone.mean(0).round(2).tolist()}",
     )
 
 
@@ -135,7 +130,14 @@ def _longer(results: Results, name: str, worse: bool) -> Claim | None:
         sentence = f"{METHODS[name]} loses gold when it trains {settings.longer} times longer."
         return _compare(sentence, "Figure 5.1", once, long, "mean loss of gold")
     sentence = f"{METHODS[name]} does not lose gold ({CLOSE_GOLD}) when it trains {settings.longer} times longer."
-    return below(sentence, f"{PAPER}, Figure 5.1", once - long, CLOSE_GOLD, "mean loss of gold")
+    return bounded(
+        once - long,
+        "below",
+        CLOSE_GOLD,
+        sentence=sentence,
+        paper=f"{PAPER}, Figure 5.1",
+        quantity="mean loss of gold",
+    )
 
 
 def _side(results: Results, name: str, sign: int) -> Claim | None:
@@ -147,12 +149,13 @@ def _side(results: Results, name: str, sign: int) -> Claim | None:
     errors = np.stack([ending(table, f"threshold_error_{k}", last) for k in (1, 2)])
     worst = (-sign * errors).max(0)
     where = "above" if sign > 0 else "below"
-    return below(
-        f"{METHODS[name]} keeps both rewards {where} their thresholds.",
-        f"{PAPER}, Figure 5.2",
+    return bounded(
         worst,
+        "below",
         CLOSE_THRESHOLD,
-        f"% of the threshold on the wrong side, worse model (allowed: {100 * CLOSE_THRESHOLD:g})",
+        sentence=f"{METHODS[name]} keeps both rewards {where} their thresholds.",
+        paper=f"{PAPER}, Figure 5.2",
+        quantity=f"% of the threshold on the wrong side, worse model (allowed: {100 * CLOSE_THRESHOLD:g})",
         scale=100.0,
     )
 
@@ -161,12 +164,14 @@ def _on(results: Results, name: str) -> Claim | None:
     table = of_method(results, name)
     if not len(table):
         return None
-    return below(
-        f"{METHODS[name]} keeps rewards on their thresholds.",
-        f"{PAPER}, Figure 5.2",
+    return bounded(
         ending(table, "threshold_error", results.settings.learner.iterations),
+        "below",
         CLOSE_THRESHOLD,
-        f"% mean threshold error in the last {LAST_SHARE:.0%} of training (allowed: {100 * CLOSE_THRESHOLD:g})",
+        sentence=f"{METHODS[name]} keeps rewards on their thresholds.",
+        paper=f"{PAPER}, Figure 5.2",
+        quantity=f"% mean threshold error in the last {LAST_SHARE:.0%} of training (allowed: "
+        f"{100 * CLOSE_THRESHOLD:g})",
         scale=100.0,
     )
 
@@ -215,24 +220,27 @@ def _search(results: Results) -> list[Claim]:
         return []
     costs = search_costs(results)
     figure = f"{PAPER}, Figure 5.4"
-    cost = below(
-        f"NM-PPO reaches the gold of the best fixed-threshold run at {STEPS_SHARE:.0%} of the cost of a grid of runs.",
-        figure,
+    cost = bounded(
         costs["share"],
+        "below",
         STEPS_SHARE,
-        "% of the grid's sequences, training and evaluation (100 where it never gets there), median",
-        scale=100.0,
+        sentence="NM-PPO reaches the gold of the best fixed-threshold run at less than "
+        f"{STEPS_SHARE:.0%} of the cost of a grid of runs, in the median.",
+        paper=figure,
         stated="about a fifth",
-        statistic=np.median,
+        quantity="% of the grid's sequences, training and evaluation (100 where it never gets there), median",
+        scale=100.0,
+        statistic="median",
         note=f"reached in {int(np.sum(costs['reached']))} of {len(costs)} seeds, within {STEPS_SHARE:.0%} in "
         f"{int(np.sum(costs['share'] <= STEPS_SHARE))}",
     )
-    end = below(
-        f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
-        figure,
+    end = bounded(
         costs["grid_gold"] - costs["gold"],
+        "below",
         CLOSE_GOLD,
-        "gold of the grid's best run minus that of NM-PPO at its end, mean",
+        sentence=f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
+        paper=figure,
+        quantity="gold of the grid's best run minus that of NM-PPO at its end, mean",
         note=f"means: {costs['gold'].mean():.2f} at the end, best of the grid {costs['grid_gold'].mean():.2f}, search "
         f"with the exact optimum {costs['exact_gold'].mean():.2f}",
     )
@@ -264,13 +272,12 @@ def _gold_gap(results: Results) -> Claim | None:
     if not len(table):
         return None
     gaps = ending(table, "gold_gap", results.settings.learner.iterations)
-    return below(
-        f"The mean gold of ξ-PPO ends within {CLOSE_GOLD} of the exact constrained optimum.",
-        "",
+    return bounded(
         gaps,
+        "within",
         CLOSE_GOLD,
-        "gold of the optimum minus that of the policy, mean",
-        either_side=True,
+        sentence=f"The mean gold of ξ-PPO ends within {CLOSE_GOLD} of the exact constrained optimum.",
+        quantity="gold of the optimum minus that of the policy, mean",
         note=f"mean size {np.abs(gaps).mean():.3f}",
     )
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from prefront import plots, statistics
-from prefront.claims import Claim, claim_of_pairs
+from prefront import plots
+from prefront.claim_forms import larger, untested
+from prefront.claims import Claim
+from prefront.evidence import Mean
 from prefront.experiment import Results
 from prefront.experiments.human_preferences_models import GIVEN, LEARNED, REGRETS
-from prefront.experiments.near_optimality import in_order, label_numbers, near, percentage, plot_shares
+from prefront.experiments.near_optimality import in_order, label_numbers, more_often, percentage, plot_shares
 from prefront.tables import Table
 
 PAPER = "Knox et al. (2024), section 6.3"
@@ -49,43 +51,44 @@ def _predicts(results: Results, model: tuple[str, str], other: str, sentence: st
     """Decides whether one model has lower held-out cross-entropy than another of its kind."""
     reward, name = model
     better, worse = (_column(results, reward, one, "cross_entropy") for one in (name, other))
-    return claim_of_pairs(
-        statistics.compare_pairs(worse, better),
+    return larger(
+        worse,
+        better,
         sentence=sentence,
         paper=paper,
         stated="lower cross-entropy" if paper else "",
-        quantity="nats lower",
-        test="Wilcoxon signed-rank over folds, one-sided; 95 % bootstrap interval",
+        quantity="nats lower, mean over folds",
+        note=f"paired by fold; means {better.mean():.4g} and {worse.mean():.4g}",
         conditions=f"{_conditions(results)}; {results.settings.folds}-fold cross-validation",
     )
 
 
 def _as_measured(results: Results, name: str, stated: float) -> Claim:
     mean = _weighted(results, "given", name, "cross_entropy")
-    return Claim(
+    return untested(
+        mean,
+        "holds" if abs(mean - stated) <= TOLERANCE else "fails",
+        results.settings.folds,
         sentence=f"The cross-entropy of {GIVEN[name]} with one scale is {stated:.3f} within {TOLERANCE:g}.",
         paper="an independent implementation on the same data",
         stated=f"{stated:.3f}",
-        measured=mean,
         quantity="nats",
-        seeds=results.settings.folds,
-        verdict="holds" if abs(mean - stated) <= TOLERANCE else "fails",
-        test="mean over all held-out preferences",
+        test="mean over all held-out preferences; the data are the same, so that this is no test",
         conditions=f"{_conditions(results)}; {results.settings.folds}-fold cross-validation",
     )
 
 
 def _learns(results: Results, regret: str, size: int) -> Claim:
     """Decides whether a regret learner is near-optimal more often than the partial return learner."""
-    ours, theirs = (100.0 * near(_scaled(results, name, size)) for name in (regret, "partial_return"))
-    return claim_of_pairs(
-        statistics.compare_pairs(ours, theirs),
+    ours, theirs = (_scaled(results, name, size) for name in (regret, "partial_return"))
+    return more_often(
+        ours,
+        theirs,
+        unit="draws",
         sentence=f"From {size:,} preferences, the regret learner ({_values(regret)}) is near-optimal more often than "
         "the partial return learner.",
         paper=PAPER,
         stated="more often",
-        quantity=f"points near-optimal ({ours.mean():.0f} and {theirs.mean():.0f} %)",
-        test="sign test of near-optimality, paired by draw, one-sided; 95 % bootstrap interval",
         conditions=f"{_conditions(results)}; draws without replacement from the same preferences",
     )
 
@@ -145,8 +148,9 @@ def plot(results: Results, folder: Path) -> list[Path]:
         known = [("given", name, {"color": plots.EXACT, "marker": "o"}) for name in GIVEN]
         rows = known + [("learned", name, plots.look(number)) for number, name in enumerate(LEARNED)]
         for row, (reward, name, look) in enumerate(rows):
-            found = statistics.stratified_bootstrap(_column(results, reward, name, "cross_entropy"), np.mean)
-            reach = [[found.estimate - found.low], [found.high - found.estimate]]
+            found = Mean.of(_column(results, reward, name, "cross_entropy"))
+            low, high = found.interval()
+            reach = [[found.estimate - low], [high - found.estimate]]
             bar = {**look, "linestyle": "none", "capsize": 1.5, "elinewidth": 1, "markeredgewidth": 0}
             left.errorbar(found.estimate, row, xerr=reach, **bar)
         left.set_yticks(range(len(rows)), [f"{label}, given" for label in GIVEN.values()] + list(LEARNED.values()))

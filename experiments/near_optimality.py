@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prefront import plots, statistics
+from prefront.claim_forms import at_the_ceiling
+from prefront.claims import Claim, claim_of
+from prefront.evidence import SharesApart
+from prefront.hypotheses import Relation
 from prefront.tables import Table
 
 if TYPE_CHECKING:
@@ -15,8 +19,6 @@ if TYPE_CHECKING:
 
 PAPER = "Knox et al. (2024), section 6.2"
 NEAR_OPTIMAL = 0.9
-# Scaled returns that agree to so many digits are equal: policies are evaluated to rounding only.
-DIGITS = 6
 
 
 def in_order(rows: Table, unit: str, column: str = "scaled_return") -> np.ndarray:
@@ -45,22 +47,43 @@ def share_and_median(returns: np.ndarray) -> str:
     return f"{percentage(returns):.0f} ({np.median(returns):.2f})"
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray) -> statistics.Comparison:
-    """Compares two learners on the same tasks.
+def compare(ours: np.ndarray, theirs: np.ndarray) -> SharesApart:
+    """Compares two learners on the same tasks by how often they are near-optimal.
 
     Args:
         ours: Scaled returns, shape (tasks,).
         theirs: Scaled returns, shape (tasks,).
-
-    Returns:
-        The percentage points by which ours are near-optimal more often, and signed-rank tests of the scaled returns.
     """
-    points = 100.0 * (near(ours).astype(float) - near(theirs))
-    return statistics.compare_pairs(np.round(ours, DIGITS), np.round(theirs, DIGITS), points)
+    return SharesApart.of(near(ours), near(theirs))
+
+
+def all_near(*returns: np.ndarray) -> bool:
+    """Tells whether all learners are near-optimal everywhere, so that none can be better."""
+    return all(bool(near(one).all()) for one in returns)
+
+
+def more_often(
+    ours: np.ndarray, theirs: np.ndarray, *, at_least: float | None = None, unit: str = "tasks", **words: Any
+) -> Claim:
+    """Claims that ours are near-optimal more often than theirs.
+
+    Args:
+        ours: Scaled returns, shape (tasks,).
+        theirs: Scaled returns, shape (tasks,).
+        at_least: By how many percentage points at least.
+        unit: What the two are paired by.
+        **words: Further arguments of `prefront.claims.claim_of`.
+    """
+    shares = f"{percentage(ours):.0f} and {percentage(theirs):.0f} %"
+    words = {"quantity": f"points near-optimal ({shares})", **words}
+    if at_least is None and all_near(ours, theirs):
+        return at_the_ceiling(len(ours), **words, note=f"both are near-optimal in all {unit}")
+    bound: tuple[Relation, float] = ("above", 0.0) if at_least is None else ("at least", at_least / 100)
+    return claim_of(compare(ours, theirs), *bound, scale=100.0, **words, note=f"paired by {unit}")
 
 
 def plot_shares(axes: Axes, levels: Sequence[int], returns: Sequence[np.ndarray], number: int, label: str) -> None:
-    """Draws the share of near-optimal returns, with Wilson intervals.
+    """Draws the share of near-optimal returns, with Clopper-Pearson intervals.
 
     Args:
         axes: Where to.

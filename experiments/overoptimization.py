@@ -14,11 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront import statistics
 from prefront.checks import MANY, check_distinct, check_least, check_most, check_types
-from prefront.claims import Claim, judge
+from prefront.claim_forms import Way, bounded, larger, share, trend
+from prefront.claims import Claim
 from prefront.experiment import Job, Results, Rows
-from prefront.experiments.token_world_claims import below, larger, standard_error
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -27,6 +26,7 @@ from prefront.experiments.token_worlds import (
     learned_curve,
     made_world,
     reward_columns,
+    standard_error,
     whole_settings,
 )
 from prefront.overoptimization import FORMS, find_peak, fit_form
@@ -36,7 +36,6 @@ GAO = "Gao, Schulman and Hilton (2022), Section 3"
 MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
 STRONGEST = 1000.0  # Rewards have unit variance: at such a multiplier the exact policy is all but deterministic.
 FALL = 0.5
-SHARE = 0.8
 AGREEMENT, NEAR = 0.2, 15.0
 SOURCES = {
     "exact": "exact path",
@@ -126,7 +125,7 @@ _SMOKE = Settings(
     pools=2,
 )
 PRESETS = {"smoke": _SMOKE, "paper": Settings()}
-SEEDS = {"smoke": 2, "paper": 10}
+SEEDS = {"smoke": range(2), "paper": range(1000, 1010)}
 
 
 def parts(settings: Settings) -> list[str]:
@@ -278,18 +277,16 @@ def claims(results: Results) -> list[Claim]:
 
 
 def _falls(rows: Table, name: str) -> Claim:
-    share, low, high = statistics.share_interval((rows["fall"] > FALL) & (rows["rise"] > 0))
-    return Claim(
-        sentence=f"{name}: gold falls by more than {FALL} from its peak while the proxy rises.",
+    return share(
+        (rows["fall"] > FALL) & (rows["rise"] > 0),
+        "above",
+        0.5,
+        sentence=f"{name}: in more than half of the worlds, gold falls by more than {FALL} from its peak while the "
+        "proxy rises.",
         paper=GAO,
-        stated=f"in {SHARE:.0%} of the seeds",
-        measured=100 * share,
-        quantity="% of the seeds",
-        seeds=len(rows),
-        verdict="holds" if share >= SHARE else "fails",
-        interval=(100 * low, 100 * high),
-        test=f"95 % Wilson interval; gold falls by {rows['fall'].mean():.2f} on average, proxy rises by "
-        f"{rows['rise'].mean():.2f}",
+        stated="gold falls",
+        quantity="of the seeds",
+        note=f"gold falls by {rows['fall'].mean():.2f} on average, proxy rises by {rows['rise'].mean():.2f}",
     )
 
 
@@ -302,26 +299,26 @@ def _follows(settings: Settings, curves: Table) -> Claim:
         near = learned["kl"] < min(NEAR, float(exact["kl"].max()))
         expected = np.interp(learned["kl"][near], exact["kl"], exact["gold"])
         gaps.append(float(np.mean(np.abs(learned["gold"][near] - expected))))
-    return below(
-        f"PPO with an annealed KL coefficient follows the exact path within {AGREEMENT} of gold.",
-        "",
+    return bounded(
         gaps,
+        "below",
         AGREEMENT,
-        f"mean distance in gold at equal KL below {NEAR:g} nats",
+        sentence=f"PPO with an annealed KL coefficient follows the exact path within {AGREEMENT} of gold.",
+        quantity=f"mean distance in gold at equal KL below {NEAR:g} nats",
     )
 
 
 def _trends(settings: Settings, curves: Table, source: str) -> list[Claim]:
     """What moves the peak; each level is paired by seed."""
     name = SOURCES[source]
-    studies: list[tuple[str, tuple[float, ...], str, str, str, str]] = [
+    studies: list[tuple[str, tuple[float, ...], str, str, str, Way]] = [
         (
             "correlation",
             settings.correlations,
             "proxy",
             "rises with the correlation of the gold attributes",
             MOSKOVITZ,
-            "up",
+            "rises",
         ),
         (
             "correlation",
@@ -329,19 +326,19 @@ def _trends(settings: Settings, curves: Table, source: str) -> list[Claim]:
             "kl",
             "rises with the correlation of the gold attributes",
             MOSKOVITZ,
-            "up",
+            "rises",
         ),
     ]
     if source == "exact":
         studies += [
-            ("pairs", settings.pairs, "gold", "rises with the comparisons per reward model", GAO, "up"),
-            ("label_noise", settings.label_noises, "gold", "falls with label noise", "", "down"),
+            ("pairs", settings.pairs, "gold", "rises with the comparisons per reward model", GAO, "rises"),
+            ("label_noise", settings.label_noises, "gold", "falls with label noise", "", "falls"),
         ]
     else:
         for form in ("mlp", "transformer"):
             models = tuple(one for one in settings.models if one.startswith(form))
             sizes = f"rises with the width of {form} reward models"
-            studies.append(("model", models, "gold", sizes, GAO, "up"))  # type: ignore[arg-type]
+            studies.append(("model", models, "gold", sizes, GAO, "rises"))  # type: ignore[arg-type]
     words = {"proxy": "the summed proxy at the peak of gold", "kl": "KL at the peak", "gold": "gold at its peak"}
     found = []
     for column, levels, quantity, what, paper, way in studies:
@@ -351,23 +348,14 @@ def _trends(settings: Settings, curves: Table, source: str) -> list[Claim]:
         values = np.column_stack(
             [peaks(curves, **_default(settings, source, **{column: level}))[quantity] for level in levels]
         )
-        ranks = np.arange(len(levels))
-        greater, less = (statistics.trend_test(values, ranks, one) for one in ("greater", "less"))
-        towards, against = (greater, less) if way == "up" else (less, greater)
-        means = values.mean(0)
-        spearman = statistics.trend_test(means[None], ranks).statistic
+        means = zip(levels, values.mean(0), strict=True)
         found.append(
-            Claim(
+            trend(
+                values,
+                way,
                 sentence=f"{name}: {words[quantity]} {what}.",
                 paper=paper,
-                stated="",
-                measured=spearman,
-                quantity="Spearman correlation of the level and the mean over paired seeds",
-                seeds=len(values),
-                verdict=judge(towards.p_value, against.p_value),
-                p_value=towards.p_value,
-                test=f"{greater.test} ({greater.statistic:.2f} on average), one-sided; means "
-                + ", ".join(f"{level}: {mean:.3g}" for level, mean in zip(levels, means, strict=True)),
+                note="means " + ", ".join(f"{level}: {mean:.3g}" for level, mean in means),
             )
         )
     return found
@@ -379,13 +367,13 @@ def _better_form(rows: Table, source: str, form: str) -> Claim:
     text = {"quadratic": "d (a - b d)", "logarithmic": "d (a - b ln d)"}
     ours, theirs = rows[f"{form}_r_squared"], rows[f"{other}_r_squared"]
     return larger(
-        f"{SOURCES[source]}: gold follows {text[form]}, d = sqrt(KL), better than {text[other]}.",
-        GAO,
         ours,
         theirs,
-        "mean difference in R2",
+        sentence=f"{SOURCES[source]}: gold follows {text[form]}, d = sqrt(KL), better than {text[other]}.",
+        paper=GAO,
         stated=f"{text[form]} fits {'best-of-n' if form == 'quadratic' else 'reinforcement learning'}",
-        what="mean R2",
+        quantity="mean difference in R2",
+        note=f"paired by seed; mean R2 {ours.mean():.3f} and {theirs.mean():.3f}",
     )
 
 

@@ -34,8 +34,7 @@ def _plot_environment(results: Results, name: str, folder: Path) -> list[Path]:
     found = {method: _fronts(results, name, method) for method in methods}
     objectives = next(iter(found.values()))[0].shape[1]
     two = objectives == 2
-    exact = results["exact"].where(environment=name) if "exact" in results.tables else ()
-    true = _points(results["exact"], environment=name) if len(exact) else np.empty((0, objectives))
+    true = _true_front(results, name, objectives)
     names = str(rows["objectives"][0]).split(";")
     figure, axes = plots.new_figure(columns=2 if two else 1 + len(methods), height=2.4, width=plots.PAGE_WIDTH)
     if two:
@@ -49,6 +48,12 @@ def _plot_environment(results: Results, name: str, folder: Path) -> list[Path]:
                 axes[number].set_ylabel("")
     _plot_progress(axes[-1], results, name, methods)
     return plots.save(figure, folder, name)
+
+
+def _true_front(results: Results, name: str, objectives: int) -> np.ndarray:
+    """Returns the true front; every seed has the same copy of it."""
+    rows = results["exact"].where(environment=name) if "exact" in results.tables else Table({})
+    return _points(rows, seed=rows["seed"][0]) if len(rows) else np.empty((0, objectives))
 
 
 def _fronts(results: Results, name: str, method: str) -> list[np.ndarray]:

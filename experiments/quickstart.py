@@ -61,7 +61,7 @@ _FEW = quickstart_preferences.Settings(preferences=(30,), draws=4, fresh=50)
 _TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
 
 PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()}
-SEEDS = {"tour": 3, "smoke": 2, "paper": 10}
+SEEDS = {"tour": range(1000, 1003), "smoke": range(2), "paper": range(1000, 1010)}
 
 
 def parts(settings: Settings) -> list[str]:

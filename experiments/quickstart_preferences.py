@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from prefront import plots, statistics
+from prefront import plots
 from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
-from prefront.claims import Claim, claim_of_pairs
+from prefront.claims import Claim
+from prefront.evidence import Mean
 from prefront.experiment import Job, Results, Rows
-from prefront.experiments.near_optimality import PAPER, compare, in_order, label_numbers, percentage, plot_shares
+from prefront.experiments.near_optimality import PAPER, in_order, label_numbers, more_often, percentage, plot_shares
 from prefront.tables import Table
 
 MODELS = {"regret": "regret", "partial_return": "partial return"}
@@ -110,15 +111,14 @@ def claims(results: Results) -> list[Claim]:
     size = max(settings.preferences)
     ours, theirs = (_column(results, name, size) for name in MODELS)
     return [
-        claim_of_pairs(
-            compare(ours, theirs),
+        more_often(
+            ours,
+            theirs,
+            unit="sets of choices",
             sentence=f"From {size:,} choices of people who choose by regret, a model that assumes regret learns a "
-            "better reward than one that assumes partial return.",
+            "near-optimal reward more often than one that assumes partial return.",
             paper=PAPER,
-            stated="near-optimal more often",
-            quantity=f"points near-optimal ({percentage(ours):.0f} % and {percentage(theirs):.0f} %)",
-            test="Wilcoxon signed-rank of scaled returns under the true reward, paired by set of choices, one-sided; "
-            "95 % bootstrap interval of the points",
+            stated="more often",
             conditions=f"delivery task, {len(ours)} sets of choices, segments of {settings.length} transitions, "
             f"logistic answers, temperature 1, discount {settings.gamma:g}",
         )
@@ -152,8 +152,8 @@ def plot(results: Results, folder: Path) -> list[Path]:
             plot_shares(left, sizes, [_column(results, name, size) for size in sizes], number, label)
             right_share = []
             for size in sizes:
-                interval = statistics.stratified_bootstrap(_column(results, name, size, "accuracy"), np.mean)
-                right_share.append((interval.estimate, interval.low, interval.high))
+                accuracy = Mean.of(_column(results, name, size, "accuracy"))
+                right_share.append((accuracy.estimate, *accuracy.interval()))
             plots.plot_estimates(right, sizes, right_share, number, label)
         for axes, label in ((left, "share of rewards near-optimal"), (right, "accuracy on fresh choices")):
             label_numbers(axes, sizes, "choices by regret")

@@ -139,7 +139,7 @@ PRESETS = {
         lengths_preferences=30, risky_preferences=(30,), random_rewards=6, risky_rewards=6, test_preferences=100,
     ),
 }  # fmt: skip
-SEEDS = {"paper": 1, "smoke": 1}
+SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
 
 
 class _Task(NamedTuple):

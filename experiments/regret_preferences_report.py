@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from prefront import plots, statistics
-from prefront.claims import Claim, Verdict, claim_of_pairs, judge
+from prefront import plots
+from prefront.claim_forms import at_every, at_the_ceiling, in_every, untested
+from prefront.claims import Claim
 from prefront.experiment import Results
 from prefront.experiments.near_optimality import (
     NEAR_OPTIMAL,
     PAPER,
+    all_near,
     compare,
     in_order,
     label_numbers,
+    more_often,
     near,
-    percentage,
     plot_shares,
     share_and_median,
 )
 from prefront.tables import Table
 
-LEVEL, HEADLINE_LEVEL, HEADLINE_POINTS, HEADLINE_SIZE = 0.05, 0.01, 10, 100
+HEADLINE_POINTS, HEADLINE_SIZE = 10, 100
 GOOD_PREDICTION = 0.98
 NAMES = {
     "partial_return": "partial return",
@@ -86,7 +89,8 @@ def claims(results: Results) -> list[Claim]:
             ledger.append(_headline(results, labels))
         for sentence, cells in matrix.items():
             if _has(results, "matrix", *cells):
-                ledger.append(_at_every(results, "matrix", "preferences", labels, cells, sentence))
+                relation: Literal["above", "at least"] = "at least" if "at least" in sentence else "above"
+                ledger.append(_at_every(results, "matrix", "preferences", labels, cells, sentence, relation))
         ledger += _features(results, labels)
         if _has(results, "lengths", *OWN):
             sentence = f"{own} at every length of segments."
@@ -102,58 +106,55 @@ def claims(results: Results) -> list[Claim]:
 def _headline(results: Results, labels: str) -> Claim:
     """Decides the diagonal by ten points where 100 preferences are given."""
     ours, theirs = (_returns(results, c, study="matrix", labels=labels, preferences=HEADLINE_SIZE) for c in OWN)
-    found = compare(ours, theirs)
-    enough = found.gain >= HEADLINE_POINTS
-    small = found.interval[1] < HEADLINE_POINTS or found.p_less < HEADLINE_LEVEL
-    verdict: Verdict = "holds" if enough and found.p_greater < HEADLINE_LEVEL else "fails" if small else "undecided"
-    return claim_of_pairs(
-        found,
-        verdict=verdict,
+    return more_often(
+        ours,
+        theirs,
+        at_least=HEADLINE_POINTS,
         sentence=f"Each on its own {HEADLINE_SIZE} {labels} preferences, the regret learner is near-optimal in at "
         f"least {HEADLINE_POINTS} percentage points more of the tasks than the partial return learner.",
         paper=PAPER,
         stated="more often",
-        quantity=f"points ({percentage(ours):.0f} % and {percentage(theirs):.0f} %)",
-        test="95 % bootstrap interval of the points; Wilcoxon signed-rank of scaled returns, paired by task, "
-        "one-sided, level 0.01",
         conditions=_conditions(results, "matrix", labels),
     )
 
 
 def _at_every(
-    results: Results, study: str, axis: str, labels: str, cells: Sequence[tuple[str, str]], sentence: str
+    results: Results,
+    study: str,
+    axis: str,
+    labels: str,
+    cells: Sequence[tuple[str, str]],
+    sentence: str,
+    relation: Literal["above", "at least"] = "above",
 ) -> Claim:
-    """Holds where the first learner is better at every level, and fails where it is worse at one of them.
-
-    Better means higher scaled returns, and no fewer tasks near-optimal: where these disagree, nothing is decided.
-    """
+    """Decides whether the first learner is near-optimal more often at every level that leaves it anything to gain."""
     settings = results.settings
     levels = settings.lengths if axis == "length" else settings.sizes(study)
-    found = {
-        level: compare(*(_returns(results, c, study=study, labels=labels, **{axis: level}) for c in cells))
-        for level in levels
+    pairs = {
+        level: [_returns(results, c, study=study, labels=labels, **{axis: level}) for c in cells] for level in levels
     }
-    worst_for = max(one.p_greater for one in found.values())
-    worst_against = min(1.0, len(found) * min(one.p_less for one in found.values()))
-    least = min(found, key=lambda level: found[level].gain)
-    verdict = judge(worst_for, worst_against, LEVEL)
-    if verdict == "holds" and found[least].gain < 0:
-        verdict = "undecided"
-    p_value, side = (worst_against, "worse") if verdict == "fails" else (worst_for, "better")
-    each = ", ".join(f"{level}: {one.gain:+.1f}" for level, one in found.items())
+    full = [level for level, pair in pairs.items() if all_near(*pair)]
+    found = {level: compare(*pair) for level, pair in pairs.items() if level not in full}
     size = f", {settings.lengths_preferences} preferences" if study == "lengths" else ""
-    return claim_of_pairs(
-        found[least],
-        verdict=verdict,
-        p_value=p_value,
-        sentence=sentence,
-        paper=PAPER,
-        stated="at every one",
+    words: dict[str, Any] = {
+        "sentence": sentence,
+        "paper": PAPER,
+        "stated": "at every one",
+        "conditions": _conditions(results, study, labels) + size,
+    }
+    if not found:
+        return at_the_ceiling(len(pairs[full[0]][0]), quantity="points", note="both always near-optimal", **words)
+    least = min(found, key=lambda level: found[level].estimate)
+    each = ", ".join(f"{level}: {100 * one.estimate:+.1f}" for level, one in found.items())
+    left = f"; left out, because both are near-optimal in all tasks: {', '.join(map(str, full))}" if full else ""
+    return at_every(
+        found,
+        relation,
+        0.0,
         quantity=f"points near-optimal, least ({axis} {least})",
-        test=f"points by {axis}: {each}; Wilcoxon signed-rank of scaled returns, paired by task, one-sided; p of the "
-        + ("least significant" if side == "better" else "most significant, times their number (Bonferroni)")
-        + f", that the first is {side}",
-        conditions=_conditions(results, study, labels) + size,
+        scale=100.0,
+        note=f"paired by task; points by {axis}: {each}{left}",
+        **words,
     )
 
 
@@ -166,33 +167,27 @@ def _features(results: Results, labels: str) -> list[Claim]:
         return []
     size = max(sizes)
     ask = functools.partial(_returns, results, study="matrix", labels=labels, preferences=size)
-    common: dict[str, Any] = {"paper": "", "stated": "", "conditions": _conditions(results, "matrix", labels)}
+    common: dict[str, Any] = {"conditions": _conditions(results, "matrix", labels)}
     ledger = []
     for learner, values in VALUES.items():
         if not _has(results, "matrix", (learner, "regret")):
             continue
         reached = near(ask((learner, "regret")))
-        share, low, high = statistics.share_interval(reached)
         ledger.append(
-            Claim(
+            in_every(
+                reached,
                 sentence=f"With {values}, {size:,} {labels} regret preferences leave the regret learner no failure.",
-                measured=100 * share,
-                quantity="% of the tasks near-optimal",
-                seeds=len(reached),
-                verdict="holds" if reached.all() else "fails",
-                interval=(100 * low, 100 * high),
-                test=f"{(~reached).sum()} failures; 95 % Wilson interval",
+                quantity="of the tasks near-optimal",
                 **common,
             )
         )
         if learner != "regret" and _has(results, "matrix", OWN[0]):
             ledger.append(
-                claim_of_pairs(
-                    compare(ask((learner, "regret")), ask(OWN[0])),
-                    sentence=f"At {size:,} {labels} regret preferences, {values} serve the regret learner better "
-                    f"than {VALUES['regret']}.",
-                    quantity="points near-optimal",
-                    test="95 % bootstrap interval; Wilcoxon signed-rank of scaled returns, paired by task, one-sided",
+                more_often(
+                    ask((learner, "regret")),
+                    ask(OWN[0]),
+                    sentence=f"At {size:,} {labels} regret preferences, with {values} the regret learner is "
+                    f"near-optimal more often than with {VALUES['regret']}.",
                     **common,
                 )
             )
@@ -200,23 +195,26 @@ def _features(results: Results, labels: str) -> list[Claim]:
 
 
 def _prediction(results: Results) -> Claim:
+    """Counts the tasks in which every fit that predicts so well is near-optimal."""
     rows = results["fits"].where(study="matrix", labels=results.settings.labels[0])
     rows = rows.at(rows["accuracy"] >= GOOD_PREDICTION)
-    reached = near(rows["scaled_return"])
-    share, low, high = statistics.share_interval(reached) if len(rows) else (float("nan"), 0.0, 1.0)
-    least = f"; least scaled return {rows['scaled_return'].min():.4g}" if len(rows) else ""
-    return Claim(
-        sentence=f"Rewards that predict at least {100 * GOOD_PREDICTION:g} % of fresh strict preferences have "
+    words: dict[str, Any] = {
+        "sentence": f"Rewards that predict at least {100 * GOOD_PREDICTION:g} % of fresh strict preferences have "
         "near-optimal policies.",
-        paper="",
-        stated="",
-        measured=100 * share,
-        quantity="% of such fits",
-        seeds=_tasks(results, "matrix"),
-        verdict="undecided" if not len(rows) else "holds" if reached.all() else "fails",
-        interval=(100 * low, 100 * high) if len(rows) else None,
-        test=f"{len(rows)} fits, {(~reached).sum()} of them not near-optimal{least}; 95 % Wilson interval",
-        conditions=_conditions(results, "matrix", results.settings.labels[0]),
+        "conditions": _conditions(results, "matrix", results.settings.labels[0]),
+    }
+    if not len(rows):
+        nothing = "no fit predicts so well"
+        return untested(math.nan, "undecided", _tasks(results, "matrix"), quantity="% of tasks", test=nothing, **words)
+    reached = near(rows["scaled_return"])
+    tasks = list(zip(rows["seed"].tolist(), rows["task"].tolist(), strict=True))
+    failed = {task for task, good in zip(tasks, reached, strict=True) if not good}
+    least = rows["scaled_return"].min()
+    return in_every(
+        [task not in failed for task in dict.fromkeys(tasks)],
+        quantity="of the tasks with such fits, where all of them are near-optimal",
+        note=f"{len(rows)} fits, {(~reached).sum()} of them not near-optimal; least scaled return {least:.4g}",
+        **words,
     )
 
 
@@ -266,7 +264,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 def _plot_shares(
     results: Results, folder: Path, name: str, study: str, axis: str, cells: Sequence[tuple[str, str]]
 ) -> list[Path]:
-    """Draws the share of near-optimal tasks, with Wilson intervals, one panel per kind of answers."""
+    """Draws the share of near-optimal tasks, with Clopper-Pearson intervals, one panel per kind of answers."""
     settings = results.settings
     levels = settings.lengths if axis == "length" else settings.sizes(study)
     figure, panels = plots.new_figure(columns=max(2, len(settings.labels)), height=3.1, sharey=True)
@@ -302,7 +300,8 @@ def _plot_misspecification(results: Results, folder: Path) -> list[Path]:
                 compare(*(ask((learner, data), labels=labels, preferences=size) for data in (learner, other)))
                 for size in settings.preferences
             ]
-            losses = [(one.gain, *one.interval) for one in found]
+            points = [(one.estimate, *one.interval()) for one in found]
+            losses = [(100 * middle, 100 * low, 100 * high) for middle, low, high in points]
             plots.plot_estimates(left, settings.preferences, losses, number, f"{NAMES[learner]}, {labels}")
             number += 1
     left.axhline(0.0, color=plots.EXACT, linewidth=0.8, linestyle=":")

@@ -221,3 +221,8 @@ def _learner_row(own: dict[str, np.ndarray]) -> Row:
     for source, column in (("multipliers", "multiplier"), ("threshold_errors", "threshold_error")):
         row |= {f"{column}_{i}": float(one) for i, one in enumerate(own.get(source, ()), start=1)}
     return row
+
+
+def standard_error(values: np.ndarray) -> float | None:
+    """Returns the standard error of a mean over seeds; None of a single seed, which has none."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

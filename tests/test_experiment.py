@@ -60,6 +60,41 @@ def test_a_file_that_is_no_experiment_is_told_what_it_lacks(tmp_path, text, miss
         load_experiment(str(tmp_path / "study.py"))
 
 
+STUDY = '''"""A study."""
+import dataclasses
+from prefront.claims import Claim, claim_of
+from prefront.evidence import Share
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings."""
+
+PRESETS = {"smoke": Settings(), "paper": Settings(), "few": Settings(), "odd": Settings()}
+SEEDS = {"smoke": 2, "paper": range(1000, 1010), "odd": range(0, 9, 3)}
+run = plot = print
+
+def claims(results):
+    every = [claim_of(Share(9, 10), "above", 0.5, sentence="Mostly.", quantity="share")] * 5
+    return [*every, Claim("All.", "", "", 1.0, "share", 10, "holds", test="a count, no test")]
+'''
+
+
+def test_seeds_are_a_range_or_counted_from_zero(tmp_path):
+    (tmp_path / "study.py").write_text(STUDY)
+    study = load_experiment(str(tmp_path / "study.py"))
+    assert [study.seeds(name) for name in ("smoke", "paper", "few")] == [range(2), range(1000, 1010), range(5)]
+    with pytest.raises(TypeError, match=r"range\(0, 9, 3\)"):
+        study.seeds("odd")
+
+
+def test_no_study_can_forget_to_correct_its_claims(tmp_path):
+    (tmp_path / "study.py").write_text(STUDY)
+    ledger = load_experiment(str(tmp_path / "study.py")).claims(Results(None, {}))
+    # Alone, each of the five would hold at p = .021.
+    assert [claim.verdict for claim in ledger] == ["undecided"] * 5 + ["holds"]
+    assert [claim.family for claim in ledger] == [5] * 5 + [0]
+
+
 def test_settings_that_json_cannot_hold_are_refused_at_once(tmp_path):
     (tmp_path / "study.py").write_text(
         '"""A study."""\nimport dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Settings:\n'

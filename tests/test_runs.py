@@ -204,6 +204,18 @@ def test_more_seeds_are_added_and_fewer_refused(walk):
     assert "seeds: 3 in the folder, 2 asked for" in fewer.stderr
 
 
+def test_a_run_has_the_seeds_that_it_names(walk):
+    subprocess.run(command("--seeds", "2", "--first-seed", "1000"), check=True, capture_output=True)
+    folder = walk / "runs" / "random_walk-smoke"
+    assert {path.name for path in folder.glob("seed-*")} == {"seed-1000", "seed-1001"}
+    assert Run.load(folder).results()["ends"].unique("seed") == [1000, 1001]
+    other = subprocess.run(command("--seeds", "2"), capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "first_seed: 1000 in the folder, 0 asked for" in other.stderr
+    with pytest.raises(ValueError, match="got first_seed = -1"):
+        Config("random_walk.py", "smoke", settings(), 2, first_seed=-1)
+
+
 def test_another_config_is_refused_by_field(walk):
     asked = Config("random_walk.py", "smoke", settings(), 2)
     run = Run.open(walk / "one", asked)

@@ -66,6 +66,7 @@ def check_types(settings: Any, without: Sequence[str] = ()) -> None:
                 raise ValueError(f"No {field.name} {value!r}. {nearest_names(value, known)}")
             raise ValueError(f"{field.name} must be {_words(hint, infinite)}, got {value!r}.")
 
+
 import numpy as np
 
 

@@ -1,4 +1,10 @@
-"""The ledger of claims: what a paper says, what was measured, and whether it holds."""
+"""The ledger of claims: what a paper says, what was measured, and whether it holds.
+
+There is one standard. All tested claims of a study are a family, whose p-values are corrected by Holm. A claim holds if
+all of its interval is beyond the bound that it names, fails if all of it is short, and is undecided otherwise. The
+printed interval is that of the test, at the confidence to which the correction leads; then the interval excludes the
+bound exactly where the corrected p-value is at most 0.05.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from prefront.files import DamagedFileError, write_atomically
+from prefront.hypotheses import Hypothesis, Relation, holm, percent
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from prefront.statistics import Comparison
+    from prefront.evidence import Evidence
 
-Verdict = Literal["holds", "fails", "undecided"]
-COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
+Verdict = Literal["holds", "fails", "undecided", "at the ceiling"]
+COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow", "at the ceiling": "cyan"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +39,17 @@ class Claim:
         quantity: What `measured` is, with its unit.
         seeds: Number n of independent repetitions behind the figure: seeds, or the tasks, draws or folds that the
             test pairs by; printed as n.
-        verdict: "holds", "fails" or "undecided" at the confidence of the interval or the p-value.
-        interval: Lower and upper end of the confidence interval of `measured`.
-        p_value: p-value of the test that `test` names.
-        test: The test or the interval's method, with its sides and level.
+        verdict: "holds", "fails" or "undecided"; "at the ceiling" where both sides of a comparison are at the optimum,
+            so that there is nothing to gain.
+        interval: Lower and upper end of the confidence interval of `measured`; None where there is none.
+        p_value: Two-sided p-value of the test that `test` names; None where nothing is tested.
+        test: The test, or how a claim is decided that is no test, such as a count over everything.
         conditions: What the figure depends on: environment version, discount, reference point, true environment steps,
             deterministic or stochastic policies.
+        corrected: The p-value after Holm's correction; None where nothing is tested.
+        family: Number of claims that were tested together; 0 where this one is no test.
+        confidence: Confidence of the interval.
+        hypothesis: What is tested; not stored.
     """
 
     sentence: str
@@ -51,6 +63,10 @@ class Claim:
     p_value: float | None = None
     test: str = ""
     conditions: str = ""
+    corrected: float | None = None
+    family: int = 0
+    confidence: float = 0.95
+    hypothesis: Hypothesis | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):
@@ -59,51 +75,129 @@ class Claim:
             raise ValueError(f"A claim rests on at least 1 seed, got {self.seeds}.")
         if self.interval is not None and not -math.inf < self.interval[0] <= self.interval[1] < math.inf:
             raise ValueError(f"An interval has finite ends, the lower one first, got {self.interval}.")
-        if self.p_value is not None and not 0 <= self.p_value <= 1:
-            raise ValueError(f"A p-value lies in [0, 1], got {self.p_value}.")
+        for p_value in (self.p_value, self.corrected):
+            if p_value is not None and not 0 <= p_value <= 1:
+                raise ValueError(f"A p-value lies in [0, 1], got {p_value}.")
+        if self.family < 0 or not 0 < self.confidence < 1:
+            raise ValueError(
+                f"A family is counted and a confidence lies in (0, 1), got {self.family} and {self.confidence}."
+            )
+
+    @property
+    def tested(self) -> bool:
+        """Whether a test decides the claim, so that it belongs to a family."""
+        return self.hypothesis is not None or self.p_value is not None
 
     @property
     def evidence(self) -> str:
-        """The interval and the p-value as a short text."""
+        """The interval, the p-value and what the correction makes of it, as a short text."""
         parts = []
         if self.interval is not None:
-            parts.append(f"[{_short(self.interval[0])}, {_short(self.interval[1])}]")
+            ends = f"[{_short(self.interval[0])}, {_short(self.interval[1])}]"
+            parts.append(f"{percent(self.confidence)} {ends}")
         if self.p_value is not None:
-            parts.append(f"p = {self.p_value:.2g}" if self.p_value >= 1e-4 else "p < 0.0001")
+            parts.append(_p_text("p", self.p_value))
+        if self.corrected is not None:
+            parts.append(_p_text("Holm p", self.corrected))
         return ", ".join(parts)
 
 
-def judge(p_for: float, p_against: float, level: float = 0.05) -> Verdict:
-    """Decides a claim from the p-values of the two one-sided tests of it.
+def claim_of(
+    evidence: Evidence,
+    relation: Relation,
+    bound: float,
+    *,
+    sentence: str,
+    quantity: str,
+    paper: str = "",
+    stated: str = "",
+    conditions: str = "",
+    note: str = "",
+    scale: float = 1.0,
+) -> Claim:
+    """Returns the claim that a true figure lies on one side of a bound, decided as if it were the study's only one.
 
     Args:
-        p_for: p-value of the test whose alternative is the claim.
-        p_against: p-value of the test whose alternative is the opposite.
-        level: Level of both tests.
+        evidence: What was measured.
+        relation: Where the figure lies; see `prefront.hypotheses.Hypothesis`.
+        bound: The bound, in the unit of the evidence.
+        sentence: What is claimed.
+        quantity: What is measured, with its unit.
+        paper: Where it is claimed; "" where no paper does.
+        stated: The figure that the paper states.
+        conditions: What the figure depends on.
+        note: What the description of the test says besides.
+        scale: What figure and interval are multiplied by to be printed, such as 100 for per cent.
+    """
+    claim = Claim(
+        sentence=sentence,
+        paper=paper,
+        stated=stated,
+        measured=scale * evidence.estimate,
+        quantity=quantity,
+        seeds=evidence.number,
+        verdict="undecided",
+        conditions=conditions,
+        hypothesis=Hypothesis(evidence, relation, bound, scale, note),
+    )
+    return correct([claim])[0]
+
+
+def claim_of_pairs(found: Evidence, **words: Any) -> Claim:
+    """Returns the claim that ours are larger: that what `compare_pairs` found is above 0.
+
+    Args:
+        found: What ours are ahead.
+        **words: Further arguments of `claim_of`.
+    """
+    return claim_of(found, "above", 0.0, **words)
+
+
+def correct(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
+    """Decides all tested claims of a study together, by Holm's correction; leaves what is no test as it is.
+
+    Args:
+        claims: All claims of a study.
+        level: Chance of any wrong decision that is allowed.
 
     Returns:
-        "holds" or "fails" where one test rejects, "undecided" where neither does or a p-value is NaN.
+        The claims, with `corrected`, `family`, `confidence`, and the verdict, interval and text that follow from them.
+        A claim that came with a p-value but without its hypothesis keeps its interval and text, and a verdict that the
+        corrected p-value does not bear becomes "undecided".
     """
-    if p_for < level:
-        return "holds"
-    return "fails" if p_against < level else "undecided"
-
-
-def claim_of_pairs(found: Comparison, **fields: Any) -> Claim:
-    """Returns the claim that ours are larger, as a paired comparison decides it at level 0.05.
-
-    Args:
-        found: The comparison, which gives figure, interval, p-value, verdict and number of seeds.
-        **fields: All other fields of the claim, and those that are to be otherwise.
-    """
-    decided: dict[str, Any] = {
-        "measured": found.gain,
-        "seeds": found.pairs,
-        "verdict": judge(found.p_greater, found.p_less),
-        "interval": found.interval,
-        "p_value": found.p_greater,
+    raw = {
+        number: math.nan if (p_value := _raw(claim)) is None else p_value
+        for number, claim in enumerate(claims)
+        if claim.tested
     }
-    return Claim(**decided | fields)
+    family = holm(list(raw.values()), level)
+    decided = list(claims)
+    for place, (number, p_value) in enumerate(raw.items()):
+        known = not math.isnan(p_value)
+        decided[number] = dataclasses.replace(
+            _decide(claims[number], family.decides(place), family.confidence, len(raw)),
+            p_value=p_value if known else None,
+            corrected=family.p_values[place] if known else None,
+            family=len(raw),
+        )
+    return decided
+
+
+def _raw(claim: Claim) -> float | None:
+    return claim.p_value if claim.hypothesis is None else claim.hypothesis.p_value
+
+
+def _decide(claim: Claim, decided: bool, confidence: float, family: int) -> Claim:
+    hypothesis = claim.hypothesis
+    if hypothesis is None:
+        return claim if decided else dataclasses.replace(claim, verdict="undecided")
+    return dataclasses.replace(
+        claim,
+        verdict=("holds" if hypothesis.supported else "fails") if decided else "undecided",
+        interval=hypothesis.interval(confidence),
+        confidence=confidence,
+        test=hypothesis.describe(confidence, family),
+    )
 
 
 def write_claims(path: str | Path, claims: Sequence[Claim]) -> None:
@@ -153,7 +247,7 @@ def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
 def to_markdown(claims: Sequence[Claim]) -> str:
     """Returns the ledger as a Markdown table."""
     lines = [
-        "| claim | paper | stated | measured | interval, p-value | n | verdict |",
+        "| claim | paper | stated | measured | interval, p, p after Holm | n | verdict |",
         "|---|---|---|---:|---|---:|---|",
     ]
     for claim in claims:
@@ -172,13 +266,15 @@ def to_markdown(claims: Sequence[Claim]) -> str:
 
 
 def summary(claims: Sequence[Claim]) -> str:
-    """Counts the verdicts: "7 hold, 2 fail, 1 undecided"."""
+    """Counts the verdicts: "7 hold, 2 fail, 1 undecided, 3 at the ceiling"."""
     counts = {verdict: sum(claim.verdict == verdict for claim in claims) for verdict in get_args(Verdict)}
-    return f"{counts['holds']} hold, {counts['fails']} fail, {counts['undecided']} undecided"
+    text = f"{counts['holds']} hold, {counts['fails']} fail, {counts['undecided']} undecided"
+    return text + (f", {counts['at the ceiling']} at the ceiling" if counts["at the ceiling"] else "")
 
 
 def _storable(claim: Claim) -> dict[str, Any]:
-    fields = dataclasses.asdict(claim)
+    fields = {field.name: getattr(claim, field.name) for field in dataclasses.fields(claim)}
+    del fields["hypothesis"]
     fields["measured"] = float(claim.measured) if math.isfinite(claim.measured) else None
     if claim.interval is not None:
         fields["interval"] = [float(end) for end in claim.interval]
@@ -196,3 +292,7 @@ def _pair(stored: dict[str, Any]) -> tuple[float, float] | None:
 
 def _short(value: float) -> str:
     return f"{value:.5g}" if math.isfinite(value) else "-"
+
+
+def _p_text(name: str, p_value: float) -> str:
+    return f"{name} = {p_value:.2g}" if p_value >= 1e-4 else f"{name} < 0.0001"

@@ -40,7 +40,8 @@ class RunOptions:
 
     Attributes:
         preset: The settings to start from; those below override it. The experiment's first preset by default.
-        seeds: Number of seeds, 0 to N - 1; the preset's own number by default. More seeds can be added to a run later.
+        seeds: Number of seeds; the preset's own number by default. More seeds can be added to a run later.
+        first_seed: The first of these seeds; the preset's own by default.
         device: What to compute on; gpu needs `pip install "prefront[cuda]"`.
         jobs: Worker processes, one core each; 0 works in this process, for debuggers.
         out: The folder that run folders are made in.
@@ -50,6 +51,7 @@ class RunOptions:
 
     preset: str | None = None
     seeds: int | None = None
+    first_seed: int | None = None
     device: Literal["cpu", "gpu"] = "cpu"
     jobs: int = 1
     out: Path = RUNS
@@ -204,12 +206,14 @@ def _run(spec: str, words: list[str]) -> int:
         defaults = experiment.preset(preset)
         experiment.check(settings)
         experiment.parts(settings)
+        seeds = experiment.seeds(preset)
         config = Config(
             experiment=spec,
             preset=preset,
             settings=settings_to_dict(settings),
-            seeds=experiment.seeds(preset) if options.seeds is None else options.seeds,
+            seeds=len(seeds) if options.seeds is None else options.seeds,
             device=options.device,
+            first_seed=seeds.start if options.first_seed is None else options.first_seed,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(error.args[0]) from error

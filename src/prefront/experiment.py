@@ -10,12 +10,13 @@ A module is an experiment when it has
 - `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper"; the first is the default;
 - `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
   `job.part` alone;
-- `claims(results)`, which returns a list of `Claim`, and `plot(results, folder)`, which writes figures into the folder
-  and returns their paths; both see the stored tables only.
+- `claims(results)`, which returns a list of `Claim` (`prefront.claim_forms` makes them), and `plot(results, folder)`,
+  which writes figures into the folder and returns their paths; both see the stored tables only. The runner corrects all
+  tested claims of a run together.
 
 It may have
 
-- `SEEDS`, the number of seeds by preset; 5 by default;
+- `SEEDS`, the seeds by preset, such as `range(1000, 1010)`, or their number, counted from 0; 5 by default;
 - `parts(settings)`, the names of the pieces into which the work of one seed falls, such as one per environment and
   method; each piece is run, resumed and timed by itself;
 - `summary(results)`, a `Table` of what a paper would print, stored as Markdown and LaTeX; it may show seconds.
@@ -39,7 +40,7 @@ from typing import Any
 
 from prefront.catalog import EXPERIMENTS
 from prefront.checks import check_types, nearest_names
-from prefront.claims import Claim
+from prefront.claims import Claim, correct
 from prefront.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -153,9 +154,18 @@ class Experiment:
             raise KeyError(f"{self.name} has no preset {name!r}. {nearest_names(name, list(self.presets))}")
         return self.presets[name]
 
-    def seeds(self, preset: str) -> int:
-        """Returns the number of seeds of a preset."""
-        return int(getattr(self.module, "SEEDS", {}).get(preset, DEFAULT_SEEDS))
+    def seeds(self, preset: str) -> range:
+        """Returns the seeds of a preset.
+
+        Raises:
+            TypeError: They are neither a number nor a range of consecutive ones.
+        """
+        seeds = getattr(self.module, "SEEDS", {}).get(preset, DEFAULT_SEEDS)
+        if isinstance(seeds, int):
+            return range(seeds)
+        if not isinstance(seeds, range) or seeds.step != 1:
+            raise TypeError(f"The seeds of a preset are a number or a range of consecutive ones, got {seeds!r}.")
+        return seeds
 
     def check(self, settings: Any) -> None:
         """Refuses settings that could not be carried out, by their types and by what they build.
@@ -194,8 +204,8 @@ class Experiment:
         return rows
 
     def claims(self, results: Results) -> list[Claim]:
-        """Returns the claims that the results decide."""
-        return list(self.module.claims(results))
+        """Returns the claims that the results decide, corrected for their number."""
+        return correct(list(self.module.claims(results)))
 
     def summary(self, results: Results) -> Table | None:
         """Returns the table that a paper would print, where the experiment has one."""

@@ -1,6 +1,6 @@
 """Run folders: what a run was asked for, what it found, and how far it is.
 
-    config.json                 experiment, preset, settings, number of seeds, device
+    config.json                 experiment, preset, settings, first seed and number of seeds, device
     environment.json            versions, hardware, commit; environment-2.json and so on where a run went on elsewhere
     seed-0/metrics.csv          one file per table and seed, all parts below each other
     seed-0/PART/                what one job made: its tables, its fronts, and timing.csv
@@ -51,8 +51,9 @@ class Config:
         experiment: The experiment's name, module or file.
         preset: The preset that the settings started from.
         settings: The settings as JSON stores them.
-        seeds: The run has the seeds 0 to seeds - 1.
+        seeds: Number of seeds; the run has `first_seed` and those that follow it.
         device: "cpu" or "gpu".
+        first_seed: The first seed.
     """
 
     experiment: str
@@ -60,10 +61,18 @@ class Config:
     settings: dict[str, Any]
     seeds: int
     device: str = "cpu"
+    first_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"A run has at least 1 seed, got {self.seeds}.")
+        if self.first_seed < 0:
+            raise ValueError(f"Seeds are numbers from 0, got first_seed = {self.first_seed}.")
+
+    @property
+    def every_seed(self) -> range:
+        """All seeds of the run."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def differences(self, other: Config) -> list[str]:
         """Names each field in which the config that is asked for, `other`, differs from this one of a folder."""
@@ -94,7 +103,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path, config: Config) -> Run:
-        """Creates a run folder, or opens the one that is there; more seeds than it has are added to it.
+        """Creates a run folder, or opens the one that is there; further seeds are added to it.
 
         Raises:
             RunError: The folder holds a run of another config, or something that is no run; the message names the
@@ -131,7 +140,7 @@ class Run:
     def complete(self) -> bool:
         """Whether every job, figure and claim of this config is there."""
         stored = self.folder / "config.json"
-        same = stored.exists() and read_config(self.folder).seeds == self.config.seeds
+        same = stored.exists() and read_config(self.folder).every_seed == self.config.every_seed
         return same and (self.folder / "claims.json").exists()
 
     @contextlib.contextmanager
@@ -179,7 +188,7 @@ class Run:
         pending = [
             (seed, part)
             for part in self.parts
-            for seed in range(self.config.seeds)
+            for seed in self.config.every_seed
             if not self.job_folder(seed, part).exists()
         ]
         if pending:
@@ -217,7 +226,7 @@ class Run:
     def results(self) -> Results:
         """Reads the stored tables of all finished jobs."""
         found: dict[str, list[Table]] = {}
-        for seed in range(self.config.seeds):
+        for seed in self.config.every_seed:
             for part in self.parts:
                 for path in sorted(self.job_folder(seed, part).glob("*.csv")):
                     found.setdefault(path.stem, []).append(Table.read(path))

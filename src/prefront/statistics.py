@@ -1,23 +1,26 @@
 """Statistics over runs: robust means with intervals, profiles, and tests that pair runs by their seed.
 
-Scores are either a NumPy array of shape (runs, tasks) or (runs,), or a list with one sequence of runs per task, whose
-lengths may differ. The aggregates are those of Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice".
+Scores are either an array (of NumPy, JAX or PyTorch) of shape (runs, tasks) or (runs,), or a list with one sequence of
+runs per task, whose lengths may differ. The aggregates are those of Agarwal et al. (2021), "Deep Reinforcement Learning
+at the Edge of the Statistical Precipice". Claims are decided by `prefront.evidence`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from prefront.evidence import Mean, Share
+from prefront.score_arrays import ROUNDING, Scores, by_task, check_confidence, paired_differences, ranks
+
 Alternative = Literal["two-sided", "greater", "less"]
-Scores: TypeAlias = ArrayLike | Sequence[ArrayLike]
 Statistic: TypeAlias = Callable[..., Any]
 # Up to this many relabellings a permutation test enumerates them all; beyond, it draws this many.
 RELABELLINGS = 2**14
@@ -27,12 +30,12 @@ LARGEST_TABULATED = 50
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An estimate with its bootstrap percentile interval.
+    """An estimate with its bootstrap interval.
 
     Attributes:
         estimate: The statistic of the scores themselves.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end; NaN where a task has a single run, which says nothing of its spread.
+        high: Upper end; NaN likewise.
         confidence: Share of repetitions whose interval is meant to hold the true value.
         runs: Number of runs of each task.
         resamples: Number of bootstrap resamples.
@@ -88,25 +91,6 @@ class Significance:
     exact: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Paired scores compared both ways.
-
-    Attributes:
-        gain: Mean of what ours are ahead.
-        interval: Its 95 % bootstrap interval.
-        p_greater: p-value of Wilcoxon's one-sided test that ours are larger.
-        p_less: The same that ours are smaller.
-        pairs: Number of pairs.
-    """
-
-    gain: float
-    interval: tuple[float, float]
-    p_greater: float
-    p_less: float
-    pairs: int
-
-
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     """Computes the interquartile mean: the mean of the middle half (a quarter is cut off at each end, rounded down)."""
     return scipy.stats.trim_mean(np.asarray(scores, np.float64), 0.25, axis=axis)
@@ -120,11 +104,14 @@ def stratified_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Computes a statistic of pooled runs and its percentile interval, resampling runs within each task.
+    """Computes a statistic of pooled runs and its BCa interval (Efron, 1987), resampling runs within each task.
+
+    For plain means `prefront.evidence.Mean` has bounds that cover better. Runs that all agree leave nothing to
+    resample: their interval is the estimate.
 
     Args:
         scores: Scores, an array of shape (runs, tasks) or (runs,), or a list with the runs of each task.
-        statistic: A function of pooled scores with an `axis` argument, such as `iqm` or `numpy.mean`.
+        statistic: A function of pooled scores with an `axis` argument, such as `iqm` or `numpy.median`.
         confidence: Confidence of the interval, in (0, 1).
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.
@@ -132,11 +119,25 @@ def stratified_bootstrap(
     Raises:
         ValueError: The scores are empty or not finite, or the confidence lies outside (0, 1).
     """
-    tasks = _by_task(scores)
-    rng = np.random.default_rng(seed)
-    drawn = statistic(np.concatenate([_resample(task, resamples, rng) for task in tasks], axis=1), axis=1)
-    low, high = np.quantile(drawn, _tails(confidence))
+    tasks = by_task(scores)
+    tails = check_confidence(confidence)
     estimate = float(statistic(np.concatenate(tasks), axis=0))
+    low, high = math.nan, math.nan
+    if min(map(len, tasks)) > 1:
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+            warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+            found = scipy.stats.bootstrap(
+                tasks,
+                lambda *drawn, axis: statistic(np.concatenate(drawn, axis=axis), axis=axis),
+                n_resamples=resamples,
+                confidence_level=confidence,
+                method="BCa",
+                vectorized=True,
+                rng=np.random.default_rng(seed),
+            )
+        low, high = found.confidence_interval
+        if not math.isfinite(low + high):  # Too many ties for BCa; the percentiles are there all the same.
+            low, high = np.quantile(found.bootstrap_distribution, tails)
     return Interval(estimate, float(low), float(high), confidence, tuple(map(len, tasks)), resamples, seed)
 
 
@@ -148,16 +149,19 @@ def performance_profile(
     Args:
         scores: Scores, an array of shape (runs, tasks) or a list with the runs of each task.
         thresholds: Thresholds, shape (thresholds,).
-        confidence: Confidence of the pointwise bootstrap interval, in (0, 1).
+        confidence: Confidence of the pointwise interval, in (0, 1): bootstrap percentiles, as in the paper; NaN where a
+            task has a single run.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.
     """
-    tasks = _by_task(scores)
+    tasks = by_task(scores)
     levels = np.atleast_1d(np.asarray(thresholds, np.float64))
     rng = np.random.default_rng(seed)
     share = np.mean([_share_above(task[None], levels)[0] for task in tasks], axis=0)
     drawn = np.mean([_share_above(_resample(task, resamples, rng), levels) for task in tasks], axis=0)
-    low, high = np.quantile(drawn, _tails(confidence), axis=0)
+    tails = check_confidence(confidence)
+    unknown = np.full((2, len(levels)), math.nan)
+    low, high = np.quantile(drawn, tails, axis=0) if min(map(len, tasks)) > 1 else unknown
     return Profile(levels, share, low, high, confidence)
 
 
@@ -171,11 +175,12 @@ def probability_of_improvement(
     Args:
         ours: Scores, an array of shape (runs, tasks) or a list with the runs of each task.
         theirs: Scores on the same tasks; numbers of runs may differ.
-        confidence: Confidence of the bootstrap interval, in (0, 1).
+        confidence: Confidence of the interval, in (0, 1): bootstrap percentiles, as in the paper; NaN where a task has
+            a single run.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.
     """
-    first, second = _by_task(ours), _by_task(theirs)
+    first, second = by_task(ours), by_task(theirs)
     if len(first) != len(second):
         raise ValueError(f"Both sides must have the same tasks, got {len(first)} and {len(second)}.")
     rng = np.random.default_rng(seed)
@@ -186,69 +191,55 @@ def probability_of_improvement(
         columns = rng.integers(len(b), size=(resamples, len(b)))
         estimate += wins.mean() / len(first)
         drawn += wins[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2)) / len(first)
-    low, high = np.quantile(drawn, _tails(confidence))
+    tails = check_confidence(confidence)
+    enough = min(map(len, [*first, *second])) > 1
+    low, high = np.quantile(drawn, tails) if enough else (math.nan, math.nan)
     return Interval(float(estimate), float(low), float(high), confidence, tuple(map(len, first)), resamples, seed)
 
 
-def share_interval(successes: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Computes a share of successes and its Wilson score interval, which is sensible at 0 and 1 too.
+def compare_pairs(ours: ArrayLike, theirs: ArrayLike, scale: float = 1.0) -> Mean:
+    """Compares paired scores by the mean of what ours are ahead.
 
     Args:
-        successes: Truth values of independent trials, shape (trials,).
-        confidence: Confidence of the interval, in (0, 1).
+        ours: Scores, shape (pairs,).
+        theirs: Scores, shape (pairs,).
+        scale: What differences are multiplied by, such as 100 for per cent.
 
-    Returns:
-        The share, and the lower and upper end.
+    Raises:
+        ValueError: The shapes differ or are not (pairs,), or scores are not finite.
     """
-    trials = np.asarray(successes, bool).ravel()
-    if len(trials) == 0:
-        raise ValueError("A share needs at least one trial.")
-    _tails(confidence)
-    found = scipy.stats.binomtest(int(trials.sum()), len(trials)).proportion_ci(confidence, method="wilson")
-    return float(trials.mean()), float(found.low), float(found.high)
+    return Mean.of_pairs(ours, theirs, scale)
 
 
 def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative = "two-sided") -> Significance:
     """Tests paired scores by Wilcoxon's signed ranks; "greater" says that ours are larger.
 
-    The statistic is the sum of the ranks of positive differences; pairs without a difference are left out. The p-value
-    is exact up to 14 differences and, without ties, up to 50; beyond it is asymptotic, with ties from drawn signs.
+    The statistic is the sum of the ranks of positive differences; pairs that differ by rounding only are left out, and
+    sizes that do share a rank. The p-value is exact up to 14 differences and, without ties, up to 50; beyond it is
+    asymptotic, with ties from drawn signs.
 
     Args:
         ours: Scores, shape (pairs,), paired with `theirs` by seed.
         theirs: Scores, shape (pairs,).
         alternative: "two-sided", "greater" or "less".
     """
-    differences = _differences(ours, theirs, alternative)
-    kept = differences[differences != 0]
+    _check_alternative(alternative)
+    ahead, rounding = paired_differences(ours, theirs)
+    some = ahead != 0
+    kept = ahead[some]
     if len(kept) == 0:
         return Significance("Wilcoxon signed-rank", 0.0, 1.0, alternative, 0, True)
-    ranks = scipy.stats.rankdata(np.abs(kept))
+    sizes = ranks(np.abs(kept), rounding[some])
 
     def positive_ranks(signed: np.ndarray, axis: int) -> Any:
-        return np.where(signed > 0, ranks, 0.0).sum(axis=axis)
+        return np.where(signed > 0, sizes, 0.0).sum(axis=axis)
 
     statistic, p_value, exact = _sign_flips(kept, positive_ranks, alternative, seed=0)
-    if not exact and len(np.unique(ranks)) == len(ranks):
-        exact = len(ranks) <= LARGEST_TABULATED
+    if not exact and len(np.unique(sizes)) == len(sizes):
+        exact = len(sizes) <= LARGEST_TABULATED
         method = "exact" if exact else "asymptotic"
         p_value = float(scipy.stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
     return Significance("Wilcoxon signed-rank", statistic, p_value, alternative, len(kept), exact)
-
-
-def compare_pairs(ours: ArrayLike, theirs: ArrayLike, gains: ArrayLike | None = None) -> Comparison:
-    """Compares paired scores: the mean gain with its interval, and signed-rank tests on both sides.
-
-    Args:
-        ours: Scores, shape (pairs,).
-        theirs: Scores, shape (pairs,).
-        gains: What ours are ahead where that is told in another unit than the tests look at, shape (pairs,); by
-            default `ours - theirs`.
-    """
-    greater, less = (wilcoxon_test(ours, theirs, side).p_value for side in ("greater", "less"))
-    ahead = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64) if gains is None else gains
-    found = stratified_bootstrap(ahead, np.mean)
-    return Comparison(found.estimate, (found.low, found.high), greater, less, found.runs[0])
 
 
 def permutation_test(
@@ -262,9 +253,10 @@ def permutation_test(
         alternative: "two-sided", "greater" or "less".
         seed: Seed of the drawn relabellings, where more than 14 pairs make enumeration too long.
     """
-    differences = _differences(ours, theirs, alternative)
-    statistic, p_value, exact = _sign_flips(differences, np.mean, alternative, seed)
-    return Significance("paired permutation of means", statistic, p_value, alternative, len(differences), exact)
+    _check_alternative(alternative)
+    ahead, _ = paired_differences(ours, theirs)
+    statistic, p_value, exact = _sign_flips(ahead, np.mean, alternative, seed)
+    return Significance("paired permutation of means", statistic, p_value, alternative, len(ahead), exact)
 
 
 def trend_test(
@@ -288,24 +280,15 @@ def trend_test(
         ValueError: Wrong shapes, fewer than two levels, equal levels only, or entries that are not finite.
     """
     _check_alternative(alternative)
-    table = np.atleast_2d(np.asarray(values, np.float64))
-    given = np.arange(table.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, np.float64)
-    if table.ndim != 2 or given.shape != table.shape[1:] or len(given) < 2 or np.ptp(given) == 0:
-        raise ValueError(
-            f"A trend needs values of shape (runs, levels) and at least two different levels, got values of shape "
-            f"{table.shape} and levels {given.tolist()}."
-        )
-    if not (np.isfinite(table).all() and np.isfinite(given).all()):
-        raise ValueError("Values and levels must be finite.")
-    ranks = _standardised(scipy.stats.rankdata(table, axis=1))
-    level_ranks = _standardised(scipy.stats.rankdata(given))
+    table, given = _levels(values, levels)
+    of_runs, level_ranks = _value_ranks(table), _standardised(ranks(given, 0.0))
 
     def mean_correlation(*runs: np.ndarray, axis: int = -1) -> Any:
         # Rounded, so that relabellings that tie with the observation count as ties.
         return np.round(np.mean([(run * level_ranks).sum(axis=axis) for run in runs], axis=0), 12)
 
     found = scipy.stats.permutation_test(
-        tuple(ranks),
+        tuple(of_runs),
         mean_correlation,
         permutation_type="pairings",
         vectorized=True,
@@ -318,6 +301,56 @@ def trend_test(
     return Significance(
         "Spearman trend within runs", float(found.statistic), float(found.pvalue), alternative, len(table), exact
     )
+
+
+def rank_correlations(values: ArrayLike, levels: ArrayLike | None = None) -> np.ndarray:
+    """Computes Spearman's rank correlation between levels and values within each run.
+
+    Args:
+        values: Values, shape (runs, levels); or (levels,) for one run.
+        levels: The levels, shape (levels,); 0, 1, ... by default.
+
+    Returns:
+        Correlations, shape (runs,); 0 for a run whose values are all equal to rounding.
+
+    Raises:
+        ValueError: Wrong shapes, fewer than two levels, equal levels only, or entries that are not finite.
+    """
+    table, given = _levels(values, levels)
+    # Rounded, so that a perfect trend is 1 in every run.
+    return np.asarray(np.round((_value_ranks(table) * _standardised(ranks(given, 0.0))).sum(-1), 12))
+
+
+def share_interval(successes: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Computes a share of successes and its exact bounds (Clopper and Pearson, 1934).
+
+    Args:
+        successes: Truth values of independent trials, shape (trials,).
+        confidence: Confidence of the interval, in (0, 1).
+
+    Returns:
+        The share, and the lower and upper end; NaN ends of a single trial.
+    """
+    share = Share.of(successes)
+    return share.estimate, *share.interval(confidence)
+
+
+def _levels(values: ArrayLike, levels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    table = np.atleast_2d(np.asarray(values, np.float64))
+    given = np.arange(table.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, np.float64)
+    if table.ndim != 2 or given.shape != table.shape[1:] or len(given) < 2 or np.ptp(given) == 0:
+        raise ValueError(
+            f"A trend needs values of shape (runs, levels) and at least two different levels, got values of shape "
+            f"{table.shape} and levels {given.tolist()}."
+        )
+    if not (np.isfinite(table).all() and np.isfinite(given).all()):
+        raise ValueError("Values and levels must be finite.")
+    return table, given
+
+
+def _value_ranks(table: np.ndarray) -> np.ndarray:
+    """Returns standardised ranks within each run; values that differ by rounding share a rank."""
+    return _standardised(np.stack([ranks(row, ROUNDING * np.abs(row).max()) for row in table]))
 
 
 def _sign_flips(
@@ -355,38 +388,6 @@ def _share_above(samples: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def _resample(task: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     return task[rng.integers(len(task), size=(resamples, len(task)))]
-
-
-def _tails(confidence: float) -> tuple[float, float]:
-    if not 0 < confidence < 1:
-        raise ValueError(f"The confidence must lie in (0, 1), got {confidence!r}.")
-    return (1 - confidence) / 2, (1 + confidence) / 2
-
-
-def _by_task(scores: Scores) -> list[np.ndarray]:
-    """Splits scores into one float64 array of runs per task."""
-    if isinstance(scores, np.ndarray) or all(np.ndim(row) == 0 for row in scores):  # type: ignore[union-attr]
-        table = np.asarray(scores, np.float64)
-        if table.ndim not in (1, 2):
-            raise ValueError(f"Scores must have shape (runs,) or (runs, tasks), got {table.shape}.")
-        tasks = list(np.atleast_2d(table.T))
-    else:
-        tasks = [np.asarray(task, np.float64).ravel() for task in scores]  # type: ignore[union-attr]
-    if not tasks or any(len(task) == 0 for task in tasks):
-        raise ValueError("Every task needs at least one run.")
-    if not all(np.isfinite(task).all() for task in tasks):
-        raise ValueError("Scores must be finite.")
-    return tasks
-
-
-def _differences(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative) -> np.ndarray:
-    _check_alternative(alternative)
-    first, second = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
-        raise ValueError(f"Paired scores must have the same shape (pairs,), got {first.shape} and {second.shape}.")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("Scores must be finite.")
-    return first - second
 
 
 def _check_alternative(alternative: str) -> None:

@@ -1,10 +1,17 @@
-"""Two learners on the same tasks: pairs are paired, points count tasks, rounding decides nothing."""
+"""Two learners on the same tasks: pairs are paired, points count tasks, nothing is gained at the ceiling."""
 
 import numpy as np
 import pytest
 
-from prefront import plots, statistics
-from prefront.experiments.near_optimality import compare, in_order, label_numbers, plot_shares, share_and_median
+from prefront import plots
+from prefront.experiments.near_optimality import (
+    compare,
+    in_order,
+    label_numbers,
+    more_often,
+    plot_shares,
+    share_and_median,
+)
 from prefront.tables import Table
 
 
@@ -16,19 +23,23 @@ def test_rows_are_paired_by_seed_and_unit_in_whatever_order_they_come():
     assert in_order(Table.from_rows(rows), "draw", "seed").tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_points_count_tasks_and_tests_rank_returns():
+def test_points_count_tasks_and_are_what_is_tested():
     ours, theirs = np.array([0.95, 0.9, 0.5, 1.0]), np.array([0.89, 0.2, 0.7, -3.0])
     found = compare(ours, theirs)
-    assert found.gain == 75.0
-    assert found.pairs == 4
-    assert found.p_greater == statistics.wilcoxon_test(ours, theirs, "greater").p_value
+    assert (found.estimate, found.number) == (0.75, 4)
     assert share_and_median(theirs) == "0 (0.45)"
     assert share_and_median(ours) == "75 (0.93)"
+    claim = more_often(np.repeat(ours, 5), np.repeat(theirs, 5), sentence="More often.")
+    assert (claim.verdict, claim.measured) == ("holds", 75.0)
+    assert "75 and 0 %" in claim.quantity
+    assert more_often(ours, theirs, at_least=60, sentence="By 60 points.").verdict == "undecided"
+    less = more_often(np.repeat(theirs, 50), np.repeat(ours, 50), at_least=60, sentence="By 60 points.")
+    assert less.verdict == "fails"
 
 
-def test_tiny_differences_of_evaluation_are_ties():
-    found = compare(np.full(30, 1.0), np.full(30, 1.0 - 1e-12))
-    assert (found.p_greater, found.p_less, found.gain) == (1.0, 1.0, 0.0)
+def test_two_that_are_always_near_optimal_are_at_the_ceiling():
+    full = more_often(np.full(30, 0.95), np.full(30, 0.99), sentence="More often.")
+    assert (full.verdict, full.tested, full.seeds) == ("at the ceiling", False, 30)
 
 
 def test_shares_are_drawn_at_numbers_of_preferences():

@@ -33,10 +33,10 @@ def results(ours, theirs, name="DeepSeaTreasure", found=10, kind="exact", true=8
 def test_claims_follow_from_paired_seeds():
     whole, more = study.claims(results([800, 799, 800, 798, 800], [400, 402, 401, 400, 397]))
     assert whole.verdict == "holds"
-    assert whole.measured == 1.0
-    assert "5 of 5 seeds found all 10 points" in whole.test
+    assert whole.measured == 100.0
+    assert "a count, no test: 5 of 5; 100 % of the 10 points" in whole.test
     assert more.verdict == "holds"
-    assert more.p_value == pytest.approx(1 / 2**5)
+    assert "over other MORL methods" in more.stated and "of linear scalarisation it states nothing" in more.stated
     assert more.measured == pytest.approx(100 * (799.4 - 400) / 400)
     assert more.interval[0] <= more.measured <= more.interval[1]
     for fact in ("discount 0.99", "(0, -50)", "1,000 training", "deterministic"):
@@ -46,10 +46,12 @@ def test_claims_follow_from_paired_seeds():
 @pytest.mark.parametrize(
     ("ours", "theirs", "verdict"),
     [
-        ([400] * 5, [400] * 5, "fails"),  # Equal is not more.
+        ([400] * 8, [400] * 8, "fails"),  # Equal is not more.
+        ([400] * 5, [400] * 5, "undecided"),  # So few equal seeds do not exclude that another one is more.
         ([390, 391, 392, 393, 394], [400] * 5, "fails"),
         ([410, 390, 400, 405, 396], [400] * 5, "undecided"),
-        ([0.0] * 5, [0.0] * 5, "fails"),
+        ([0.0] * 8, [0.0] * 8, "fails"),
+        ([800] * 5, [800] * 5, "at the ceiling"),  # Nothing is to be gained.
         ([5, 4, 3, 2, 1], [0.0] * 5, "holds"),
         ([800] * 3, [400] * 3, "undecided"),  # Three seeds cannot reject at 5 %.
     ],
@@ -58,7 +60,8 @@ def test_claims_that_do_not_hold_say_so(ours, theirs, verdict):
     whole, more = study.claims(results(ours, theirs, found=9))
     assert more.verdict == verdict
     assert whole.verdict == "fails"
-    assert whole.measured == pytest.approx(0.9)
+    assert whole.measured == 0
+    assert "90 % of the 10 points on average" in whole.test
 
 
 def test_without_an_exact_front_nothing_is_called_whole():
@@ -68,19 +71,21 @@ def test_without_an_exact_front_nothing_is_called_whole():
     assert "best known" in best.sentence
     assert best.verdict == "holds"
     best, _ = study.claims(results([790, 811, 812], [1] * 3, kind="best known"))
+    assert best.verdict == "undecided"
+    best, _ = study.claims(results([790, 791, 793], [1] * 3, kind="best known"))
     assert best.verdict == "fails"
 
 
 @pytest.mark.parametrize(
-    ("violations", "verdict"),
-    [(0.0, "holds"), (0.1, "holds"), (0.3, "fails"), ([0, 0.2, 0, 0.2, 0.1, 0, 0, 0, 0], "undecided")],
+    ("violations", "verdict", "share"),
+    [(0.0, "holds", 100), (0.1, "holds", 100), (0.3, "fails", 0), ([0, 0.2, 0, 0.2, 0.1, 0, 0, 0, 0], "fails", 60)],
 )
-def test_finished_learners_that_violate_constraints_are_counted(violations, verdict):
+def test_seeds_whose_finished_learners_violate_constraints_are_counted(violations, verdict, share):
     *_, few = study.claims(results([1.0] * 5, [1.0] * 5, violations=violations))
     assert "violation of a constraint by more than 2 %" in few.sentence
-    assert (few.verdict, few.seeds) == (verdict, 5)
-    assert few.measured == pytest.approx(np.broadcast_to(violations, 9)[:5].mean())
-    assert few.test.startswith("160 learners")
+    assert (few.verdict, few.seeds, few.measured) == (verdict, 5, share)
+    mean = 100 * np.broadcast_to(violations, 9)[:5].mean()
+    assert f"{mean:.2g} % of all 160 learners in violation" in few.test
 
 
 @pytest.fixture(scope="module")
