@@ -10,8 +10,8 @@ import numpy as np
 from prefront import plots, statistics
 from prefront.claim_forms import at_the_ceiling
 from prefront.claims import Claim, claim_of
-from prefront.evidence import SharesApart
 from prefront.hypotheses import Relation
+from prefront.share_evidence import SharesApart
 from prefront.tables import Table
 
 if TYPE_CHECKING:

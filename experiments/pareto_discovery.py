@@ -294,7 +294,7 @@ def summary(results: Results) -> Table:
                     "reference point": str(found["reference_point"][0]),
                     "hypervolume": _iqm(found["hypervolume"]),
                     "share of true": interval.estimate if known else None,
-                    "95 % interval": f"{interval.low:.4g} to {interval.high:.4g}",
+                    "95 % interval": f"{interval.low:.4g} to {interval.high:.4g}" if len(found) > 1 else "",
                     "true front": str(found["front_kind"][0]),
                     "points found": f"{_iqm(found['points_found']):.4g} of {found['true_points'][0]}" if known else "",
                     "cardinality": _iqm(found["cardinality"]),

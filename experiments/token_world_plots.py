@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from prefront import plots
+from prefront.evidence import Mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,22 +24,22 @@ FEW_SEEDS = 5
 
 
 def mean_and_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns mean over seeds and the ends of its confidence interval by Student's t, each of shape (n,).
+    """Returns mean over seeds and the ends of its confidence interval by Student's t, NaN of one seed; shapes (n,).
 
     Args:
         values: Shape (seeds, n).
     """
     mean, count = values.mean(0), len(values)
     if count == 1:
-        return mean, mean, mean
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     reach = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
     return mean, mean - reach, mean + reach
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Returns the same of one quantity, shape (seeds,), as numbers."""
-    mean, low, high = (float(one[0]) for one in mean_and_band(values[:, None]))
-    return mean, low, high
+    """Returns the mean of one quantity, shape (seeds,), and the ends of its interval as claims print it alone."""
+    found = Mean.of(values)
+    return found.estimate, *found.interval(CONFIDENCE)
 
 
 def on_grid(table: Table, x: str, y: str, root: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ import pytest
 
 from prefront.claim_forms import at_every, at_the_ceiling, bounded, in_every, larger, share, trend
 from prefront.claims import correct
-from prefront.evidence import Mean, SharesApart
+from prefront.evidence import Mean
+from prefront.share_evidence import SharesApart
 
 SPREAD = np.linspace(-0.1, 0.1, 10)
 WORDS = {"sentence": "It is so.", "quantity": "more"}
@@ -53,6 +54,9 @@ def test_a_share_holds_by_its_exact_interval_alone():
     assert share([True] * 10, "above", 0.5, **WORDS).verdict == "holds"
     assert share([False] * 10, "above", 0.5, **WORDS).verdict == "fails"
     assert claim.quantity == "% more"
+    # Ten seeds can never show so much.
+    assert "the smallest p that n = 10 can reach is 0.21" in claim.test
+    assert "0.21, 0.43 at Holm's first step" in correct([claim] * 2)[0].test
 
 
 def test_a_trend_prints_the_correlation_that_it_tests():

@@ -20,9 +20,10 @@ from prefront.claims import (
     to_table,
     write_claims,
 )
-from prefront.evidence import Mean, Share
+from prefront.evidence import Mean
 from prefront.files import DamagedFileError
 from prefront.hypotheses import holm
+from prefront.share_evidence import Share
 from prefront.statistics import compare_pairs
 
 finite = st.floats(-1e300, 1e300)

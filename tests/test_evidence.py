@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from prefront.evidence import Least, Mean, Median, Share, SharesApart
+from prefront.evidence import Least, Mean, Median
+from prefront.share_evidence import Share, SharesApart
 
 relaxed = settings(max_examples=60)
 numbers = st.lists(st.integers(-20, 20).map(float) | st.floats(-4, 4), min_size=2, max_size=12)
@@ -138,3 +139,20 @@ def test_runs_that_all_agree_are_as_many_signs():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("found", "bound", "expected"),
+    [
+        (Share(7, 10), 0.5, 0.5**10),
+        (Share(7, 10), 0.8, 0.8**10),
+        (Median.of([1.0, 2.0, 3.0]), 0.0, 1 / 8),
+        (Mean.of([1.0, 2.0, 3.0]), 0.0, 0.0),
+        (Mean.of([1.0, 1.0, 1.0]), 0.0, 1 / 8),
+        (Least.of([Share(7, 10), Share(7, 8)]), 0.5, 0.5**8),
+    ],
+)
+def test_the_smallest_p_value_is_that_of_runs_that_all_agree(found, bound, expected):
+    assert found.least_p(bound, "greater") == pytest.approx(expected)
+    if isinstance(found, Share):
+        assert Share(10, 10).p_value(bound, "greater") == pytest.approx(expected)

@@ -63,7 +63,7 @@ def test_a_file_that_is_no_experiment_is_told_what_it_lacks(tmp_path, text, miss
 STUDY = '''"""A study."""
 import dataclasses
 from prefront.claims import Claim, claim_of
-from prefront.evidence import Share
+from prefront.share_evidence import Share
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

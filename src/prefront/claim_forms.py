@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from prefront.claims import Claim, claim_of, claim_of_pairs
-from prefront.evidence import Evidence, Least, Mean, Median, Share
+from prefront.evidence import Evidence, Least, Mean, Median
 from prefront.hypotheses import Relation
+from prefront.share_evidence import Share
 from prefront.statistics import compare_pairs, rank_correlations
 
 Way = Literal["rises", "falls"]

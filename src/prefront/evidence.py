@@ -47,6 +47,9 @@ class Evidence(Protocol):
     def p_value(self, bound: float, side: Side) -> float:
         """Returns the one-sided p-value that the true figure is "greater" or "less" than the bound."""
 
+    def least_p(self, bound: float, side: Side) -> float:
+        """Returns the smallest one-sided p-value that so many repetitions can reach; 0 where there is no such limit."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
@@ -120,6 +123,10 @@ class Mean:
         distance = (centre - bound) / error
         return float(scipy.stats.t.sf(distance if side == "greater" else -distance, self.number - 1))
 
+    def least_p(self, bound: float, side: Side) -> float:
+        """Returns the smallest one-sided p-value that so many runs can reach."""
+        return Median(self.values, self.rounding).least_p(bound, side) if self._flat else 0.0
+
     @property
     def _flat(self) -> bool:
         return self.number > 1 and max(self.values) - min(self.values) <= self.rounding
@@ -185,125 +192,9 @@ class Median:
         ahead = int(((gaps if side == "greater" else -gaps) > 0).sum())
         return float(scipy.stats.binom.sf(ahead - 1, self.number, 0.5))
 
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """A share of successes, with exact bounds (Clopper and Pearson, 1934) and the binomial test.
-
-    Attributes:
-        successes: Number of successes.
-        number: Number of independent trials.
-    """
-
-    successes: int
-    number: int
-
-    @classmethod
-    def of(cls, flags: ArrayLike) -> Share:
-        """Takes truth values, shape (trials,).
-
-        Raises:
-            ValueError: There are none.
-        """
-        trials = np.asarray(flags, bool).ravel()
-        if len(trials) == 0:
-            raise ValueError("A share needs at least one trial.")
-        return cls(int(trials.sum()), len(trials))
-
-    @property
-    def estimate(self) -> float:
-        """The share."""
-        return self.successes / self.number
-
-    @property
-    def rounding(self) -> float:
-        """Differences up to this size are rounding."""
-        return ROUNDING
-
-    @property
-    def method(self) -> str:
-        """Name of the interval and test."""
-        return "Clopper-Pearson bounds and the binomial test"
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Returns the bounds; NaN of a single trial."""
-        check_confidence(confidence)
-        if self.number == 1:
-            return math.nan, math.nan
-        found = scipy.stats.binomtest(self.successes, self.number).proportion_ci(confidence, method="exact")
-        return float(found.low), float(found.high)
-
-    def p_value(self, bound: float, side: Side) -> float:
-        """Returns the one-sided p-value of the share beside a bound; NaN of a single trial."""
-        if self.number == 1:
-            return math.nan
-        within = min(max(bound, 0.0), 1.0)
-        return float(scipy.stats.binomtest(self.successes, self.number, within, alternative=side).pvalue)
-
-
-@dataclasses.dataclass(frozen=True)
-class SharesApart:
-    """By how much one share is ahead of another on the same trials, with the bounds of Agresti and Min (2005).
-
-    Half a trial is added to each of the four possible outcomes; the bounds are those of the normal distribution. Beside
-    0 they agree with the exact test of McNemar where few trials differ.
-
-    Attributes:
-        ahead: Number of trials in which only ours succeed.
-        behind: Number of trials in which only theirs succeed.
-        number: Number of trials.
-    """
-
-    ahead: int
-    behind: int
-    number: int
-
-    @classmethod
-    def of(cls, ours: ArrayLike, theirs: ArrayLike) -> SharesApart:
-        """Takes truth values of both on the same trials, shape (trials,).
-
-        Raises:
-            ValueError: There are none, or the shapes differ.
-        """
-        first, second = np.asarray(ours, bool), np.asarray(theirs, bool)
-        if first.ndim != 1 or first.shape != second.shape or len(first) == 0:
-            raise ValueError(f"Paired trials must have the same shape (trials,), got {first.shape} and {second.shape}.")
-        return cls(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
-
-    @property
-    def estimate(self) -> float:
-        """The difference of the shares."""
-        return (self.ahead - self.behind) / self.number
-
-    @property
-    def rounding(self) -> float:
-        """Differences up to this size are rounding."""
-        return ROUNDING
-
-    @property
-    def method(self) -> str:
-        """Name of the interval and test."""
-        return "Agresti and Min's bounds of paired shares"
-
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Returns the bounds; NaN of a single trial."""
-        check_confidence(confidence)
-        centre, error = self._adjusted
-        reach = float(scipy.stats.norm.ppf((1 + confidence) / 2)) * error
-        return centre - reach, centre + reach
-
-    def p_value(self, bound: float, side: Side) -> float:
-        """Returns the one-sided p-value of the difference beside a bound; NaN of a single trial."""
-        centre, error = self._adjusted
-        distance = (centre - bound) / error
-        return float(scipy.stats.norm.sf(distance if side == "greater" else -distance))
-
-    @property
-    def _adjusted(self) -> tuple[float, float]:
-        if self.number == 1:
-            return math.nan, math.nan
-        gap, count = self.ahead - self.behind, self.number + 2
-        return gap / count, math.sqrt(self.ahead + self.behind + 1 - gap**2 / count) / count
+    def least_p(self, bound: float, side: Side) -> float:
+        """Returns the smallest one-sided p-value that so many runs can reach."""
+        return float(0.5**self.number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +252,11 @@ class Least:
         """Returns the one-sided p-value of the least figure beside a bound."""
         found = [level.p_value(bound, side) for level in self.levels]
         return float(np.max(found)) if side == "greater" else float(np.minimum(1.0, len(found) * np.min(found)))
+
+    def least_p(self, bound: float, side: Side) -> float:
+        """Returns the smallest one-sided p-value that so many repetitions can reach."""
+        least = [level.least_p(bound, side) for level in self.levels]
+        return max(least) if side == "greater" else min(1.0, len(least) * min(least))
 
 
 def _rounding(runs: np.ndarray) -> float:

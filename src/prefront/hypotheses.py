@@ -9,11 +9,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from prefront.evidence import Evidence
+from prefront.evidence import Evidence, Side
 
 Relation = Literal["above", "at least", "below", "at most", "within", "other than"]
 # A p-value that meets its level exactly must not be lost to rounding.
 SLACK = 1 + 1e-9
+# A claim says how small its p-value can get where that is more than this.
+LIMITING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +83,19 @@ class Hypothesis:
     def describe(self, confidence: float, family: int) -> str:
         """Names the test, the confidence of its interval and the family."""
         together = f"Holm over {family} claims" if family > 1 else "the only test"
-        text = f"{percent(confidence)} interval and two-sided p by {self.evidence.method}; {together}"
-        return f"{text}; {self.note}" if self.note else text
+        parts = [f"{percent(confidence)} interval and two-sided p by {self.evidence.method}", together]
+        least = self._least_p
+        if least * family > LIMITING:
+            first = f", {min(least * family, 1.0):.2g} at Holm's first step" if family > 1 else ""
+            parts.append(f"the smallest p that n = {self.evidence.number} can reach is {least:.2g}{first}")
+        return "; ".join([*parts, self.note] if self.note else parts)
+
+    @property
+    def _least_p(self) -> float:
+        """The smallest two-sided p-value with which the hypothesis could hold."""
+        sides: dict[Relation, Side] = {"above": "greater", "at least": "greater", "below": "less", "at most": "less"}
+        side = sides.get(self.relation)
+        return 2 * self.evidence.least_p(self.bound, side) if side else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,9 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from prefront.evidence import Mean, Share
+from prefront.evidence import Mean
 from prefront.score_arrays import ROUNDING, Scores, by_task, check_confidence, paired_differences, ranks
+from prefront.share_evidence import Share
 
 Alternative = Literal["two-sided", "greater", "less"]
 Statistic: TypeAlias = Callable[..., Any]

@@ -8,6 +8,7 @@ import pytest
 from prefront import make
 from prefront.experiment import Job, Results
 from prefront.experiments import pareto_discovery as study
+from prefront.experiments.pareto_discovery_figures import _true_front
 from prefront.front import Front
 from prefront.indicators import hypervolume
 from prefront.scores import Truth, utility_lattice
@@ -121,6 +122,17 @@ def test_tables_agree_with_the_saved_front(found):
     exact = tables["DeepSeaTreasure.C-MORL"]["exact"]
     assert len(exact) == 10
     assert tables["DeepSeaTreasure.linear"]["exact"] == []
+
+
+def test_the_true_front_is_drawn_once_whatever_the_seeds():
+    rows = [
+        {"seed": seed, "part": "", "environment": "DeepSeaTreasure", "return_0": x, "return_1": -x}
+        for seed in (1000, 1001)
+        for x in (1.0, 2.0, 3.0)
+    ]
+    stored = Results(SMALL, {"exact": Table.from_rows(rows)})
+    assert _true_front(stored, "DeepSeaTreasure").tolist() == [[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]
+    assert _true_front(Results(SMALL, {}), "DeepSeaTreasure").size == 0
 
 
 def test_the_truth_scores_itself_perfectly():
