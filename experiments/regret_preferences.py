@@ -3,7 +3,7 @@
 The tasks are random delivery maps. Teachers of both kinds answer the same pairs of segments, with and without noise;
 both learners are fitted to the answers of both, and the policies that are optimal for what they learned are evaluated
 exactly under the true reward. A policy is near-optimal when its scaled return is at least 0.9. Means of scaled returns
-say nothing, because single failures reach -1000; shares, medians and signed ranks over tasks are reported instead.
+say nothing, because single failures reach -1000; shares of near-optimal tasks and medians are reported instead.
 
 The regret learner searches for weights of low loss (`prefront.preferences.regret_search`). By Adam from zero, as
 published, its loss at 100 logistic preferences exceeded that of the true weights in half of 40 tasks of another key; by

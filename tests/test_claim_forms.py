@@ -102,6 +102,7 @@ def test_one_seed_decides_nothing():
         share([True], "above", 0, **WORDS),
     ):
         assert (claim.verdict, claim.interval, claim.p_value) == ("undecided", None, None)
+        assert claim.test.startswith("a single run decides nothing")
 
 
 @pytest.mark.parametrize(

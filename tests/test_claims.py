@@ -137,6 +137,18 @@ def test_verdicts_are_those_of_the_printed_intervals(drawn):
         assert claim.confidence == ledger[0].confidence
 
 
+def test_studies_of_nothing_seldom_decide_anything():
+    """Of 150 studies of six claims without any effect, 5 % may decide one; four standard errors are allowed."""
+    drawn = np.random.default_rng(5).normal(size=(150, 6, 10))
+    words = {"sentence": "Positive.", "quantity": "mean"}
+    studies = [correct([claim_of(Mean.of(runs), "above", 0.0, **words) for runs in study]) for study in drawn]
+    decided = [any(claim.verdict != "undecided" for claim in study) for study in studies]
+    bound = 0.05 + 4 * np.sqrt(0.05 * 0.95 / len(studies))
+    assert np.mean(decided) < bound
+    # What comes of no correction.
+    assert np.mean([any(claim.p_value <= 0.05 for claim in study) for study in studies]) > bound
+
+
 def test_a_claim_that_holds_alone_may_not_hold_among_many():
     alone = claim_of(Share(9, 10), "above", 0.5, sentence="Mostly.", quantity="share")
     assert (alone.verdict, alone.p_value) == ("holds", pytest.approx(2 * 11 / 1024))

@@ -83,6 +83,8 @@ class Hypothesis:
     def describe(self, confidence: float, family: int) -> str:
         """Names the test, the confidence of its interval and the family."""
         together = f"Holm over {family} claims" if family > 1 else "the only test"
+        if self.evidence.number == 1:
+            return "; ".join(part for part in ("a single run decides nothing", self.note) if part)
         parts = [f"{percent(confidence)} interval and two-sided p by {self.evidence.method}", together]
         least = self._least_p
         if least * family > LIMITING:
