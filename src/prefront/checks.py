@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+import numpy as np
+
 INFINITE = {"infinite": True}
 """Metadata of a field whose numbers may be infinite: `dataclasses.field(default=..., metadata=INFINITE)`."""
 
@@ -65,9 +67,6 @@ def check_types(settings: Any, without: Sequence[str] = ()) -> None:
                 known = [str(one) for one in typing.get_args(hint)]
                 raise ValueError(f"No {field.name} {value!r}. {nearest_names(value, known)}")
             raise ValueError(f"{field.name} must be {_words(hint, infinite)}, got {value!r}.")
-
-
-import numpy as np
 
 
 def check_unmasked(values: Any, name: str) -> None:
