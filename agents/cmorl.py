@@ -30,8 +30,10 @@ import numpy as np
 from prefront.agents.cmorl_settings import CMORLConfig, config_for
 from prefront.environment import Environment
 from prefront.files import load_arrays, save_arrays
-from prefront.front import Conditions, Front
+from prefront.front import Front
+from prefront.identity import differences
 from prefront.learning.archive import Archive, stacked, unstacked
+from prefront.learning.failures import TrainingFailure
 from prefront.learning.host_training import HostTrainer
 from prefront.learning.learner import ActorCritic, Goal
 from prefront.learning.policy_tables import transition_table
@@ -106,6 +108,11 @@ def train(
 
     Returns:
         The front and how it was found.
+
+    Raises:
+        TrainingFailure: Something is not finite any more. The checkpoint is that of before; the same call goes on from
+            it.
+        ValueError: The checkpoint belongs to another task, seed or settings; the message names what differs.
     """
     discovery = _Discovery(Task.of(environment, config.discount, config.reference_point), config, seed)
     discovery.run(progress, checkpoint)
@@ -125,6 +132,7 @@ class _Discovery:
 
     def __init__(self, task: Task, config: CMORLConfig, seed: int) -> None:
         self.task, self.config, self.seed = task, config, seed
+        self.identity, self.conditions = task.identity(), task.conditions()
         self.network = ActorCritic.build(
             config.learner,
             task.observation_space,
@@ -172,7 +180,12 @@ class _Discovery:
                     self._initialise(done)
                 else:
                     self._extend()
-            self._advance()
+            try:
+                self._advance()
+            except TrainingFailure as failure:
+                failure.moment = f"evaluation {done + 1} (after {self.steps} steps of training): {failure.moment}"
+                failure.checkpoint = state if state is not None and state.exists() else None
+                raise
             if (done + 1) % self.config.checkpoint_evaluations == 0:
                 self.population = self._active.begin_episodes(self.population)
                 if state is not None:
@@ -305,8 +318,8 @@ class _Discovery:
         return arrays, facts
 
     def _restore(self, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
-        if facts["owner"] != self._owner():
-            raise ValueError(f"The checkpoint belongs to another run: {facts['owner']}, not {self._owner()}.")
+        if differing := differences(facts["owner"], self._owner()):
+            raise ValueError(f"The checkpoint belongs to another run than this one. {differing}.")
         leaves = [arrays["population"][name] for name in sorted(arrays["population"])]
         self.population = jax.tree.unflatten(jax.tree.structure(self.population), leaves)
         stage, evaluations, self.within = facts["phase"]
@@ -322,20 +335,16 @@ class _Discovery:
 
     def _owner(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.config)
-        return json.loads(json.dumps({"environment": self.task.id, "seed": self.seed, "config": settings}))
+        return json.loads(json.dumps({"task": self.identity, "seed": self.seed, "config": settings}))
 
     def result(self) -> CMORLResult:
         """Policy assignment is the front's: `Front.select` (section 4.3)."""
-        task = self.task
-        conditions = Conditions(
-            task.id, task.discount, tuple(task.reference_point), task.objective_names, kwargs=task.kwargs
-        )
         policies = stacked(self.archive.entries)["policy"]
         front = Front.of(
             self.network.policy,
             policies,
             self.archive.returns,
-            conditions,
+            self.conditions,
             environment_steps=self.steps,
             evaluation_steps=self.evaluation_steps,
             seed=self.seed,

@@ -51,6 +51,7 @@ from prefront.agents.constrained_rlhf_settings import (
 from prefront.compilation import jit
 from prefront.exact import tilted_duals
 from prefront.files import save_arrays
+from prefront.learning.failures import TrainingFailure, all_finite, not_finite
 from prefront.learning.lagrangian import effective
 from prefront.learning.sequence_policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
 from prefront.preferences.sequence_models import RewardModels, linear_rewards
@@ -68,27 +69,6 @@ __all__ = [
     "method_settings",
     "train",
 ]
-
-
-class TrainingFailure(FloatingPointError):  # noqa: N818 - a failure is what it is called in the field
-    """A loss, reward or parameter stopped being a finite number.
-
-    Attributes:
-        run: Index of the first run that failed.
-        iteration: Iteration in which it did.
-        quantity: What was not finite.
-        state: The last good state of all runs.
-        checkpoint: File with the last good parameters of all runs, or None.
-    """
-
-    def __init__(self, run: int, iteration: int, quantity: str, state: LearnerState, checkpoint: Path | None) -> None:
-        where = "the error's attribute `state`" if checkpoint is None else str(checkpoint)
-        super().__init__(
-            f"Run {run}: the {quantity} is not finite in iteration {iteration}. The parameters from before that "
-            f"iteration are good; they are in {where}."
-        )
-        self.run, self.iteration, self.quantity = run, iteration, quantity
-        self.state, self.checkpoint = state, checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +161,20 @@ class Trainer:
         self._batches: list[dict[str, np.ndarray]] = []
 
     def measure(self) -> dict[str, np.ndarray]:
-        """Evaluates the present policies and appends to the history; returns the entry, leading axis R."""
+        """Evaluates the present policies and appends to the history; returns the entry, leading axis R.
+
+        Raises:
+            TrainingFailure: Gold, a reward or KL is not finite.
+        """
         inputs = self.inputs._replace(statistics=None, ensemble=None)
         entry = _evaluate(self.program, self.shared, self.worlds, inputs, self.state, self.method.thresholds)
         multipliers = effective(self.state.multipliers.raw, self.method.form, self.method.equality)
-        self._history.append(jax.device_get({**entry, "multipliers": multipliers}))
+        measured = jax.device_get({**entry, "multipliers": multipliers})
+        for quantity in ("gold", "rewards", "kl"):
+            if (bad := not_finite(measured[quantity])).any():
+                run = int(np.flatnonzero(bad)[0])
+                raise self._failure(f"measured {quantity}", run, int(self.state.iteration[run]))
+        self._history.append(measured)
         return self._history[-1]
 
     def advance(self, iterations: int) -> dict[str, np.ndarray]:
@@ -198,11 +187,14 @@ class Trainer:
         self.state, batches = _advance(*order)
         failures = np.asarray(self.state.failure)
         if failures.any():
+            self.state = self.state._replace(failure=jnp.zeros_like(self.state.failure))
             run = int(np.flatnonzero(failures)[0])
-            quantity = QUANTITIES[failures[run] - 1]
-            raise TrainingFailure(run, int(self.state.iteration[run]) + 1, quantity, self.state, self.save())
+            raise self._failure(QUANTITIES[failures[run] - 1], run, int(self.state.iteration[run]) + 1)
         self._batches.append(jax.device_get(batches))
         return self._batches[-1]
+
+    def _failure(self, quantity: str, run: int, iteration: int) -> TrainingFailure:
+        return TrainingFailure(quantity, run, "", iteration, f"iteration {iteration}", self.save(), self.state)
 
     def save(self) -> Path | None:
         """Writes the parameters of all runs to the checkpoint folder, if there is one; returns the file."""
@@ -307,6 +299,8 @@ def train(
     """
     trainer = Trainer(world_settings, worlds, method, keys, training, **options)
     if start is not None:
+        if not bool(all_finite((start.policy, start.critic, start.optimizer, start.multipliers))):
+            raise ValueError("The state to start from holds numbers that are not finite.")
         trainer.state = start
     total, interval = trainer.program.training.iterations, trainer.program.training.evaluation_interval
     trainer.measure()

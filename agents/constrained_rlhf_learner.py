@@ -17,6 +17,7 @@ import optax
 from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings
 from prefront.exact import tilted
 from prefront.learning.advantages import generalised_advantages
+from prefront.learning.failures import first_failure
 from prefront.learning.lagrangian import (
     Multipliers,
     annealed_coefficient,
@@ -218,11 +219,9 @@ def iterate(
         stopped |= divergence > method.stop_divergence
     if method.stop == "reward":
         stopped |= proxies.mean(0) @ method.weights >= method.thresholds @ method.weights
-    watched = ((rewards, batch.rewards), divergence, new.multipliers, losses[0], losses[1], (new.policy, new.critic))
-    bad = jnp.stack([~_all_finite(one) for one in watched])
-    failure = jnp.where(state.failure > 0, state.failure, jnp.where(bad.any(), 1 + jnp.argmax(bad), 0)).astype(
-        jnp.int32
-    )
+    parameters = (new.policy, new.critic, new.optimizer)
+    watched = ((rewards, batch.rewards), (divergence, new.coefficient), new.multipliers, *losses, parameters)
+    failure = first_failure(state.failure, watched)
     kept = stopped | (failure > 0)
 
     def held(old: Any, one: Any) -> Any:
@@ -375,7 +374,3 @@ def _descend(method: MethodSettings, multipliers: Multipliers, rewards: jax.Arra
     excess = -excess if method.upper else excess
     rate, momentum = method.multiplier_rate, method.multiplier_momentum
     return multiplier_step(multipliers, excess, rate, momentum, method.form, method.equality)
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from prefront.checks import nearest_names
 from prefront.exact.tilted import reference_policy, reward_moments, sample
-from prefront.preferences.sequence_models import RewardModels, fit, model_rewards, standardise
+from prefront.preferences.sequence_models import RewardModels, check_models, fit, model_rewards, standardise
 from prefront.preferences.sequence_worlds import TokenWorldSettings, World
 
 STATISTICS_SAMPLES = 4096
@@ -226,7 +226,7 @@ def fit_ensemble(
         raise ValueError(f"An ensemble has at least 2 members, got {members}.")
     if settings.reward_model.kind == "linear" and not bootstrap:
         raise ValueError("Linear models of the same data are all equal; use bootstrap=True, or another form.")
-    return _fit_ensemble(settings, world, key, members, bootstrap)
+    return check_models(_fit_ensemble(settings, world, key, members, bootstrap))
 
 
 @partial(jax.jit, static_argnames=("settings", "members", "bootstrap"))

@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 
 from prefront.checks import check_discount
 from prefront.evaluation import AnyEnvironment, evaluate, make_environment
+from prefront.identity import differences, fingerprint
 from prefront.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
+from prefront.learning.failures import not_finite
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.policies import Policy
 from prefront.weights import check_weights
@@ -32,6 +34,7 @@ class Conditions:
         objective_names: One name per objective.
         deterministic: Whether returns are those of deterministic policies, or of drawn actions.
         kwargs: Arguments with which the environment is made, as JSON holds them.
+        fingerprint: Digest of what id and arguments do not tell of dynamics and rewards, see `prefront.identity`.
     """
 
     environment: str
@@ -40,6 +43,7 @@ class Conditions:
     objective_names: tuple[str, ...]
     deterministic: bool = True
     kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         check_discount(self.discount)
@@ -82,14 +86,19 @@ class Conditions:
             ValueError: Something is not given that the environment does not state.
         """
         given = {"discount": discount, "reference_point": reference_point, "objective_names": objective_names}
-        if any(value is None for value in given.values()):
-            made = make_environment(environment, **kwargs)
-            stated = getattr(made, "unwrapped", made)
-            given = {name: getattr(stated, name, None) if value is None else value for name, value in given.items()}
+        made = make_environment(environment, **kwargs)
+        stated = getattr(made, "unwrapped", made)
+        given = {name: getattr(stated, name, None) if value is None else value for name, value in given.items()}
         missing = [name for name, value in given.items() if value is None]
         if missing:
             raise ValueError(f"{environment} does not state its {', '.join(missing)}; give {', '.join(missing)}.")
-        return cls(environment, **given, deterministic=deterministic, kwargs=kwargs)  # type: ignore[arg-type]
+        return cls(
+            environment,
+            **given,  # type: ignore[arg-type]
+            deterministic=deterministic,
+            kwargs=kwargs,
+            fingerprint=fingerprint(made),
+        )
 
     @property
     def objectives(self) -> int:
@@ -134,6 +143,12 @@ class Front:
                 raise ValueError(
                     f"Parameters {jax.tree_util.keystr(path)} have shape {leaf.shape}; their first axis must count the "
                     f"{len(returns)} policies."
+                )
+            # A logit of -inf in a table means that the action is never taken.
+            never = self.network.discrete and self.network.encoder.kind == "tabular"
+            if (bad := not_finite(np.where(np.isneginf(leaf), 0, leaf) if never else leaf)).any():
+                raise ValueError(
+                    f"Parameters {jax.tree_util.keystr(path)} of policy {np.flatnonzero(bad)[0]} are not finite."
                 )
         if not np.array_equal(_best(returns), np.arange(len(returns))):
             raise ValueError(
@@ -200,9 +215,8 @@ class Front:
         """
         for name in ("network", "conditions"):
             mine, theirs = dataclasses.asdict(getattr(self, name)), dataclasses.asdict(getattr(other, name))
-            differing = [f"{key}: {mine[key]!r} and {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
-            if differing:
-                raise ValueError(f"Fronts of different {name} cannot be merged. {'; '.join(differing)}.")
+            if differing := differences(mine, theirs):
+                raise ValueError(f"Fronts of different {name} cannot be merged. {differing}.")
         return dataclasses.replace(
             self.insert(other.parameters, other.returns),
             environment_steps=self.environment_steps + other.environment_steps,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from prefront.indicators import beats_reference, crowding_distance, hypervolume, non_dominated
+from prefront.learning.failures import not_finite
 
 # Returns that agree to this share of an objective's largest magnitude are one: float32 sums differ in the last digits.
 RESOLUTION = 1e-6
@@ -46,15 +47,24 @@ class Archive:
 
         Returns:
             Indices of the candidates that entered.
+
+        Raises:
+            ValueError: A return vector, or what would be stored, is not finite; the archive is as before.
         """
         returns = np.asarray(returns, np.float64)
+        if (bad := not_finite(returns)).any():
+            raise ValueError(f"Candidate {np.flatnonzero(bad)[0]} has the return vector {returns[bad][0]}.")
         both = np.concatenate([self.returns, returns])
         kept = np.flatnonzero(non_dominated(_rounded(both)))
         if self.capacity is not None:
             kept = self._thinned(both, kept)
         size = len(self)
         entered = kept[kept >= size] - size
-        self.entries = [self.entries[i] if i < size else take(i - size) for i in kept.tolist()]
+        taken = {int(i): take(int(i)) for i in entered}
+        for i, entry in taken.items():
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(entry)):
+                raise ValueError(f"Candidate {i} holds numbers that are not finite.")
+        self.entries = [self.entries[i] if i < size else taken[i - size] for i in kept.tolist()]
         self.returns = both[kept]
         return entered
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from prefront.compilation import jit
 from prefront.evaluation import LONGEST_EPISODE
+from prefront.learning.failures import TrainingFailure, not_finite
 from prefront.learning.host import HostEnvironments
 from prefront.learning.learner import ActorCritic
-from prefront.learning.population import Order, Population, fresh_learners, learn_all, learner_keys
+from prefront.learning.population import Order, Population, check_finite, fresh_learners, learn_all, learner_keys
 from prefront.learning.rollouts import Outcome, Trajectory
 
 
@@ -45,7 +46,7 @@ class HostTrainer:
                 f"return_episodes={network.config.return_episodes} needs one of our environments, but {id} is stepped "
                 "on the host: set 0, which takes the returns of training's own episodes."
             )
-        self.network, self.number, self.episodes, self.discount = network, number, episodes, discount
+        self.id, self.network, self.number, self.episodes, self.discount = id, network, number, episodes, discount
         self.seed = np.uint32(seed % 2**32)
         self.training = HostEnvironments(id, number * network.config.copies, **kwargs)
         self.evaluation = HostEnvironments(id, number, **kwargs)
@@ -86,19 +87,29 @@ class HostTrainer:
         return population._replace(iteration=population.iteration + 1)
 
     def advance(self, population: Population, order: Order) -> tuple[Population, Outcome]:
-        """Updates a population several times and evaluates its deterministic policies."""
-        for _ in range(int(order.updates)):
-            population = self._learn(population, self._collect(population), order)
-        outcome = self._evaluated(population)
-        return population._replace(iteration=population.iteration + 1), outcome
+        """Updates a population several times and evaluates its deterministic policies.
 
-    def _collect(self, population: Population) -> Trajectory:
+        Raises:
+            TrainingFailure: Something is not finite.
+        """
+        after = population
+        for update in range(int(order.updates)):
+            after = self._learn(after, self._collect(after, update), order)
+        outcome = self._evaluated(after)
+        after = after._replace(iteration=after.iteration + 1)
+        check_finite(self.id, after, outcome)
+        return after, outcome
+
+    def _collect(self, population: Population, update: int) -> Trajectory:
         policies, gamma = population.learners.policy, self.network.gamma
         noise = self._noise(population.seed, population.iteration)
         steps: list[tuple[np.ndarray, ...]] = []
         for t in range(self.network.config.steps):
+            moment = f"step {t + 1} of update {update + 1}"
+            self._check(population, moment, observation=self._observation)
             encoded, raw, actions = self._act(policies, self._observation, noise[t])
             step = self.training.step(np.asarray(actions))
+            self._check(population, moment, observation=step.final, reward=step.reward)
             started = self._elapsed == 0
             self._accumulated = gamma * self._accumulated + step.reward
             final = self._encode(step.final)
@@ -119,8 +130,11 @@ class HostTrainer:
         for episode in range(self.episodes):
             observation = envs.reset(self._episode_seed(population) + episode * self.number)
             running, weight = np.ones(self.number, bool), 1.0
-            for _ in range(LONGEST_EPISODE):
+            for t in range(LONGEST_EPISODE):
+                moment = f"step {t + 1} of episode {episode + 1} that measures"
+                self._check(population, moment, observation=observation)
                 step = envs.step(np.asarray(self._mode(policies, observation)))
+                self._check(population, moment, observation=step.final, reward=step.reward)
                 total += np.where(running[:, None], weight * step.reward, 0.0)
                 steps += running
                 running &= ~(step.terminated | step.truncated)
@@ -129,6 +143,13 @@ class HostTrainer:
                 weight *= self.discount
                 observation = step.observation
         return Outcome(total / self.episodes, steps)
+
+    def _check(self, population: Population, moment: str, **yielded: Any) -> None:
+        """Refuses what the environments yield before anybody acts on it or learns from it."""
+        for quantity, values in yielded.items():
+            if (bad := not_finite(values)).any():
+                learner = int(np.flatnonzero(bad)[0]) * self.number // len(bad)
+                raise TrainingFailure(quantity, learner, self.id, int(population.iteration), moment)
 
     def _episode_seed(self, population: Population) -> int:
         return int(np.random.SeedSequence((int(self.seed), int(population.iteration))).generate_state(1)[0] // 2)

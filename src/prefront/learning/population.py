@@ -12,11 +12,15 @@ import numpy as np
 from prefront.compilation import jit
 from prefront.environment import Environment
 from prefront.learning import rollouts
+from prefront.learning.failures import TrainingFailure, first_failure, not_finite
 from prefront.learning.learner import ActorCritic, Goal, Learner
 from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import Moments, no_moments, update_moments
 from prefront.learning.policy_tables import TransitionTable, exact_returns
 from prefront.learning.rollouts import Array, Outcome, Trajectory
+
+# What is watched for numbers that are not finite, causes before what follows from them.
+WATCHED = ("observation", "reward", "reward scale", "multiplier", "parameter")
 
 
 class Population(NamedTuple):
@@ -29,6 +33,7 @@ class Population(NamedTuple):
         features: Moments of the observation features, pooled over the population; None where they are not normalised.
         iteration: Number of updates so far, from which random keys follow with the seed.
         seed: Seed of all random numbers; an array, so that one compiled program serves all seeds.
+        failure: 0, or 1 + the index in `WATCHED` of what was not finite, shape (learners,).
     """
 
     learners: Learner
@@ -37,6 +42,7 @@ class Population(NamedTuple):
     features: Moments | None
     iteration: jax.Array
     seed: Array
+    failure: jax.Array
 
 
 class Order(NamedTuple):
@@ -68,7 +74,8 @@ def fresh_learners(network: ActorCritic, seed: Array, iteration: jax.Array, numb
     learners = jax.vmap(network.init)(learner_keys(seed, iteration, number))
     rescaled = network.policy.encoder.kind == "mlp" and network.config.normalise_observations
     features = no_moments((network.policy.encoder.components,)) if rescaled else None
-    return Population(learners, None, no_moments((network.critic.outputs,)), features, iteration, seed)
+    healthy = jnp.zeros(number, jnp.int32)
+    return Population(learners, None, no_moments((network.critic.outputs,)), features, iteration, seed, healthy)
 
 
 def learn_all(
@@ -109,8 +116,41 @@ def learn_all(
             critic=_with_statistics(learners.critic, statistics, order.adapt),
         )
     return population._replace(
-        learners=learners, rewards=rewards, features=features, iteration=population.iteration + 1
+        learners=learners,
+        rewards=rewards,
+        features=features,
+        iteration=population.iteration + 1,
+        failure=jax.vmap(_noticed)(population.failure, trajectories, learners),
     )
+
+
+def _noticed(before: jax.Array, trajectory: Trajectory, learner: Learner) -> jax.Array:
+    """Returns what failed first for one learner; its estimate may be NaN, which stands for unknown."""
+    observations = (trajectory.encoded, trajectory.next_encoded)
+    parameters = (learner.policy, learner.critic, learner.optimiser)
+    return first_failure(before, (observations, trajectory.reward, learner.scale, learner.multipliers, parameters))
+
+
+def check_finite(environment: str, population: Population, outcome: Outcome) -> None:
+    """Stops training where an update or the evaluation after it met a number that is not finite.
+
+    Args:
+        environment: Id of the environment.
+        population: The population after the updates.
+        outcome: Its evaluation.
+
+    Raises:
+        TrainingFailure: Something is not finite; of several things, the first in the order of causes.
+    """
+    failures, iteration = np.asarray(population.failure), int(population.iteration)
+    if failures.any():
+        code = failures[failures > 0].min()
+        learner = int(np.flatnonzero(failures == code)[0])
+        raise TrainingFailure(WATCHED[code - 1], learner, environment, iteration, "one of the updates")
+    if (bad := not_finite(outcome.returns)).any():
+        raise TrainingFailure(
+            "return", int(np.flatnonzero(bad)[0]), environment, iteration, "the episodes that measure"
+        )
 
 
 class CompiledTrainer:
@@ -179,8 +219,13 @@ class CompiledTrainer:
         Returns:
             The population, and each learner's mean return, shape (learners, objectives), with the steps of the
             evaluation and of the episodes by which returns were measured for constraints.
+
+        Raises:
+            TrainingFailure: Something is not finite.
         """
-        return self._advance(population, order)
+        after, outcome = self._advance(population, order)
+        check_finite(self.environment.id or type(self.environment).__name__, after, outcome)
+        return after, outcome
 
     def _started(
         self, seed: Array, iteration: jax.Array, learners: dict[str, Any] | None, before: Population | None
@@ -268,6 +313,7 @@ class CompiledTrainer:
             features=jax.device_put(population.features, whole),
             iteration=jax.device_put(population.iteration, whole),
             seed=jax.device_put(population.seed, whole),
+            failure=jax.device_put(population.failure, along),
         )
 
 

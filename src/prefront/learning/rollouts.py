@@ -147,7 +147,9 @@ def evaluate(
         for_action, for_step = jax.random.split(step_key)
         raw = distribution.sample(for_action) if stochastic else distribution.mode()
         taken = functional.step(environment, state, policy.to_space(raw), for_step)
-        return taken, policy.encoder(taken.observation)
+        # What follows from an observation that is not finite has no return.
+        reward = jnp.where(jnp.isfinite(encoded).all(), taken.reward, jnp.nan)
+        return taken._replace(reward=reward), policy.encoder(taken.observation)
 
     def going(carry: tuple[Any, ...]) -> jax.Array:
         return (carry[0] < environment.max_episode_steps) & ~jnp.all(carry[3])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +15,8 @@ from numpy.typing import ArrayLike
 from prefront.checks import check_discount
 from prefront.environment import Environment
 from prefront.evaluation import make_environment
+from prefront.front import Conditions
+from prefront.identity import fingerprint
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +47,38 @@ class Task:
     def objectives(self) -> int:
         """Number of objectives."""
         return len(self.objective_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of what id and arguments do not tell, see `prefront.identity.fingerprint`."""
+        if self.environment is not None:
+            return fingerprint(self.environment)
+        made = make_environment(self.id, **self.kwargs)
+        taken = fingerprint(made)
+        if isinstance(made, gym.Env):
+            made.close()
+        return taken
+
+    def conditions(self) -> Conditions:
+        """Returns what return vectors in this task depend on.
+
+        Raises:
+            ValueError: The environment's arguments are no JSON values.
+        """
+        return Conditions(
+            self.id,
+            self.discount,
+            tuple(self.reference_point),
+            self.objective_names,
+            kwargs=self.kwargs,
+            fingerprint=self.fingerprint,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Returns all by which one task is told from another, as JSON holds it."""
+        spaces = {"observation_space": str(self.observation_space), "action_space": str(self.action_space)}
+        identity: dict[str, Any] = json.loads(json.dumps({**dataclasses.asdict(self.conditions()), **spaces}))
+        return identity
 
     @classmethod
     def of(

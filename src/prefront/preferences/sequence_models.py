@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from prefront.checks import check_least, check_names, check_positive, check_types
 from prefront.exact.tilted import CountRewards
+from prefront.learning.failures import TrainingFailure, not_finite
 from prefront.preferences.sequence_teachers import SequenceComparisons
 
 NEWTON_STEPS, CG_STEPS = 12, 200
@@ -120,6 +122,27 @@ def standardise(settings: RewardModelSettings, parameters: Any, sequences: jax.A
 
     mean, scale = jax.lax.map(moments, parameters)
     return RewardModels(parameters, mean, scale)
+
+
+def check_models(models: RewardModels) -> RewardModels:
+    """Refuses models that pay something that is not finite; inside a compiled program they cannot be checked.
+
+    Raises:
+        TrainingFailure: A parameter, mean or scale is not finite, or a scale is 0, as where a model scores all
+            sequences alike; the message names the model.
+    """
+    if isinstance(models.scale, jax.core.Tracer):
+        return models
+    axes = np.ndim(models.scale)
+    rows = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[axes:])), models)
+    for quantity, bad in (
+        ("parameter", not_finite(rows.parameters)),
+        ("mean or scale", not_finite((rows.mean, rows.scale))),
+        ("reward, divided by a scale of 0,", rows.scale == 0),
+    ):
+        if bad.any():
+            raise TrainingFailure(quantity, int(np.flatnonzero(bad)[0]), "reward model", 0, "the fit")
+    return models
 
 
 def choice_loss(difference: jax.Array, choice: jax.Array, weights: jax.Array) -> jax.Array:

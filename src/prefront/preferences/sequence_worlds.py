@@ -16,6 +16,7 @@ from prefront.exact.tilted import MarkovReference, reference_policy, reward_mome
 from prefront.preferences.sequence_models import (
     RewardModels,
     RewardModelSettings,
+    check_models,
     fit,
     model_rewards,
     standardise,
@@ -184,6 +185,7 @@ def make_world(
 
     Raises:
         ValueError: A concrete number lies outside its range; traced numbers cannot be checked.
+        TrainingFailure: A reward model is not finite.
     """
     given = {
         name: value
@@ -212,7 +214,10 @@ def make_world(
         settings, correlation=0.0, label_noise=0.0, rationality=1.0, unseen_weight=0.0, per_token=False
     )
     key = jax.random.key(key) if isinstance(key, int) else key
-    return _learn(shapes, _draw_world(shapes, key), _float32(matrix), **{n: _float32(v) for n, v in numbers.items()})
+    given = {name: _float32(value) for name, value in numbers.items()}
+    world: World = _learn(shapes, _draw_world(shapes, key), _float32(matrix), **given)
+    check_models(world.models)
+    return world
 
 
 class _Drawn(NamedTuple):
