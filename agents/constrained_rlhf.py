@@ -77,7 +77,8 @@ class TrainingResult:
 
     Attributes:
         history: One entry per evaluation, shape (R, E, ...): `iteration`, `sequences` (learned from so far), `gold` and
-            `gold_error` (its standard error), `rewards` (K), `kl`, `entropy`, `multipliers`, `coefficient`, `stopped`;
+            `gold_error` (its standard error), with `test_sequences` the same of other sequences as `test_gold` and
+            `test_gold_error`, `rewards` (K), `kl`, `entropy`, `multipliers`, `coefficient`, `stopped`;
             with thresholds `threshold_errors` (K), signed, relative to the threshold or to 1 where that is larger, and
             their mean size `threshold_error`; with an optimum `optimum_divergence` (KL(policy || optimum)) and
             `gold_gap` (gold of the optimum minus that of the policy). The first entry is the reference policy.

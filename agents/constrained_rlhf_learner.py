@@ -277,6 +277,11 @@ def evaluate(
         "coefficient": state.coefficient,
         "stopped": state.stopped,
     }
+    if training.test_sequences:
+        key_apart = jax.random.fold_in(state.key, 2**32 - 2)
+        tested = judge(world, policy.sample(state.policy, reference, key_apart, training.test_sequences))
+        measured["test_gold"] = tested.mean()
+        measured["test_gold_error"] = tested.std(ddof=1) / jnp.sqrt(1.0 * training.test_sequences)
     if thresholds is not None:
         measured["threshold_errors"] = (rewards - thresholds) / jnp.maximum(jnp.abs(thresholds), 1.0)
         measured["threshold_error"] = jnp.abs(measured["threshold_errors"]).mean()

@@ -153,6 +153,8 @@ class TrainingSettings:
         network: Form of policy and critic.
         evaluation_interval: Iterations between two evaluations.
         evaluation_sequences: Sequences per evaluation; they are counted apart from those of training.
+        test_sequences: Further sequences per evaluation, on which `test_gold` is measured: what is chosen by `gold` is
+            to be reported by gold of other sequences. At 0 none is.
     """
 
     iterations: int = 300
@@ -164,6 +166,7 @@ class TrainingSettings:
     network: SequenceNetworkSettings = dataclasses.field(default_factory=SequenceNetworkSettings)
     evaluation_interval: int = 10
     evaluation_sequences: int = 1024
+    test_sequences: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -172,6 +175,7 @@ class TrainingSettings:
         check_most(self, MANY, *counts)
         if self.sequences % self.minibatches:
             raise ValueError(f"sequences={self.sequences} must be a multiple of minibatches={self.minibatches}.")
+        check_least(self, 0, "test_sequences")
         check_between(self, 0, 1, "clip")
         check_between(self, 0, 1, "lambda_", closed="both")
 

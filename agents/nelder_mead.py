@@ -2,7 +2,8 @@
 
 Moskovitz et al. (2024), arXiv 2310.04373, Section 5.3 and Algorithm 3. Thresholds are good when gold, measured on a
 validation sample, is high at the policy that meets them. NM-PPO moves xi-PPO from each vertex to the next, starting at
-the present policy, until every reward is within 5 % of its threshold or an eighth of the budget is spent.
+the present policy, until every reward is within 5 % of its threshold or an eighth of the budget is spent. Thresholds
+that no policy meets cost it their share of the budget, as they would where nobody knows which these are.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Search:
 
     Attributes:
         best: The best point, shape (K,).
-        value: Its value.
+        value: Its value, as the search saw it: that of the best of many noisy ones flatters, so report a fresh one.
         points: All evaluated points in order, shape (N, K).
         values: Their values, shape (N,).
     """
@@ -53,7 +54,8 @@ class ThresholdSearch:
 
     Attributes:
         search: Thresholds and their gold.
-        result: The single run that was trained, with an evaluation after each vertex.
+        result: The single run that was trained, with an evaluation after each vertex; with `test_sequences` its
+            history has gold of sequences by which nothing was chosen.
         sequences: Sequences learned from, at each evaluation, shape (E,).
         evaluation_sequences: Sequences of validation, at each evaluation, shape (E,).
     """
@@ -111,9 +113,10 @@ def nelder_mead(
 def starting_simplex(settings: TokenWorldSettings, world: World, share: float = 0.15, size: float = 0.15) -> np.ndarray:
     """Returns K + 1 thresholds inside the reachable region, from the reachable range of each reward.
 
-    The first lies at `share` of the way from the mean of the reference policy (0) to the largest reward of each model
-    alone, the others `size` further along one axis each; where policies cannot meet them together the simplex is moved
-    towards the reference's own rewards, which are reachable, until they can.
+    The exact solver tells both, the range and the region. The first lies at `share` of the way from the mean of the
+    reference policy (0) to the largest reward of each model alone, the others `size` further along one axis each; where
+    policies cannot meet them together the simplex is moved towards the reference's own rewards, which are reachable,
+    until they can.
 
     Raises:
         ValueError: The reward models are not linear, so that nothing is known about the region.
@@ -177,7 +180,8 @@ def train_nm_ppo(
         world: One world.
         key: Random key.
         training: `iterations` is the whole budget, search included; `evaluation_interval` how often it is looked
-            whether thresholds are met; `evaluation_sequences` the validation sample.
+            whether thresholds are met; `evaluation_sequences` the validation sample, `test_sequences` another one,
+            which is only reported.
         method: Settings of xi-PPO; its thresholds are replaced.
         simplex: Starting thresholds, shape (K + 1, K); see `starting_simplex`.
         evaluations: Largest number of vertices.
@@ -201,7 +205,6 @@ def train_nm_ppo(
     spent = 0
     # The last part of the budget is kept for the best thresholds.
     reserve = int(training.iterations * LARGEST_SHARE)
-    linear = settings.reward_model.kind == "linear"
     trainer.measure()
 
     def go_to(theta: np.ndarray, most: int) -> float:
@@ -218,8 +221,6 @@ def train_nm_ppo(
         return float(trainer.measure()["gold"][0])
 
     def gold_at(theta: np.ndarray) -> float:
-        if linear and not _reachable(settings, world, theta):
-            return -np.inf
         left = training.iterations - reserve - spent
         if left <= 0:
             raise BudgetSpentError

@@ -124,7 +124,8 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     Returns:
         `curves`: rows of `prefront.experiments.token_worlds` with `study` ("alone", "methods" or "placed"), `method`
         ("exact" for exact paths), and `focus`: the reward model that is optimised ("1", "2", "joint") or where the
-        thresholds are. `points`: proxy points and the exact optimum there. `search`: gold by sequences spent.
+        thresholds are. `points`: proxy points and the exact optimum there. `search`: by sequences spent, `gold`, by
+        which searches choose, and `test_gold`, of other sequences.
     """
     if job.part == "proxy":
         return _proxy(settings, seed, job)
@@ -243,14 +244,23 @@ def _grid(settings: Settings, seed: int, job: Job) -> list[Row]:
             continue
         method, options = _options(settings, seed, "xi_ppo", thresholds)
         before = found[-1]["spent"] if found else 0
-        rows = learned_curve(world, made, method, settings.learner, seed, job, **options)
+        rows = learned_curve(
+            world,
+            made,
+            method,
+            settings.learner,
+            seed,
+            job,
+            test_sequences=settings.learner.evaluation_sequences,
+            **options,
+        )
         found += _spending(rows, settings.learner, "grid", number, before)
     return found
 
 
 def _spending(rows: list[Row], learner: LearnerSettings, strategy: str, number: int, before: int) -> list[Row]:
-    """Counts what a search has spent: all sequences, of training and of evaluation."""
-    kept = ("gold", "kl", "reward_1", "reward_2")
+    """Counts what a search has spent: all sequences of training and of the evaluation by which it chooses."""
+    kept = ("gold", "test_gold", "kl", "reward_1", "reward_2")
     return [
         {"strategy": strategy, "run": number, "spent": before + row["sequences"] + i * learner.evaluation_sequences}
         | {name: row[name] for name in kept}
@@ -266,7 +276,9 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.agents.nelder_mead import search_exactly, train_nm_ppo
 
     world, made = made_world(settings.world, seed)
-    training = TrainingSettings(**{**dataclasses.asdict(settings.learner), "iterations": settings.search_iterations})
+    learner = settings.learner
+    given = dataclasses.asdict(learner) | {"iterations": settings.search_iterations}
+    training = TrainingSettings(**given, test_sequences=learner.evaluation_sequences)
     # The optimum is not used by the search; with it the program is the one that the fixed-threshold runs compiled.
     _, options = _options(settings, seed, "xi_ppo", _points(settings, seed)["joint"])
     found = train_nm_ppo(
@@ -277,11 +289,14 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
         evaluations=settings.search_evaluations,
         optimum=options["optimum"],
     )
-    rows = _spending(learner_rows(found.result), settings.learner, "nm_ppo", 0, 0)
+    rows = _spending(learner_rows(found.result), learner, "nm_ppo", 0, 0)
     exact = search_exactly(
         world, made, jax.random.key(seed), evaluations=settings.search_evaluations, samples=settings.samples
     )
-    rows.append({"strategy": "exact", "run": len(exact.values), "spent": 0, "gold": exact.value})
+    optimum = _optimum(settings, seed, tuple(map(float, exact.best)))
+    assert optimum is not None, "the search keeps to thresholds that can be met"
+    fresh = exact_curve(world, made, optimum.multipliers.tolist(), np.ones(1), settings.samples)[0]["gold"]
+    rows.append({"strategy": "exact", "run": len(exact.values), "spent": 0, "gold": exact.value, "test_gold": fresh})
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from prefront import plots
 from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS
-from prefront.experiments.constrained_rlhf_claims import of_method
+from prefront.experiments.constrained_rlhf_claims import of_best_so_far, of_method
 from prefront.experiments.token_world_plots import DISTANCE, draw_band, label_steps, mean_interval, plot_band
 from prefront.tables import Table
 
@@ -128,12 +128,12 @@ def _placed(results: Results, folder: Path) -> list[Path]:
 
 
 def best_so_far(table: Table, grid: np.ndarray) -> np.ndarray:
-    """Returns each seed's largest gold so far at given costs, shape (seeds, costs); NaN before the first."""
+    """Returns the test gold of each seed's best policy so far at given costs, shape (seeds, costs); NaN before."""
     curves = []
     for seed in table.unique("seed"):
         own = table.where(seed=seed)
         index = np.searchsorted(own["spent"], grid, side="right") - 1
-        best = np.maximum.accumulate(own["gold"])
+        best = of_best_so_far(own)
         curves.append(np.where(index >= 0, best[np.maximum(index, 0)], np.nan))
     return np.array(curves)
 
@@ -151,10 +151,12 @@ def _search(results: Results, folder: Path) -> list[Path]:
         draw_band(axes[0], grid, best_so_far(table, grid), number, label)
     exact = results["search"].where(strategy="exact")
     if len(exact):
-        axes[0].axhline(exact["gold"].mean(), color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact search")
+        axes[0].axhline(
+            exact["test_gold"].mean(), color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact search"
+        )
     axes[0].set_xscale("log")
     axes[0].set_xlabel("sequences, training and evaluation")
-    axes[0].set_ylabel("best gold so far")
+    axes[0].set_ylabel("gold of the best so far, other sequences")
     axes[0].legend(loc="lower right")
     return plots.save(figure, folder, "figure_5_4_search")
 

@@ -139,7 +139,9 @@ def exact_curve(
 
     from prefront.agents.proxy_points import exact_sweep
 
-    found = exact_sweep(settings, world, jax.random.key(0), np.array([direction]), scales, samples)
+    # Proxy points are chosen by gold estimates of the key `seed`; these must not share their sequences.
+    key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
+    found = exact_sweep(settings, world, key, np.array([direction]), scales, samples)
     return [
         {
             "multiplier": float(scale),
@@ -158,6 +160,7 @@ def trainer(
     method: MethodSettings,
     learner: LearnerSettings,
     seed: int,
+    test_sequences: int = 0,
     **options: Any,
 ) -> Trainer:
     """Returns a learner in a world that has not begun."""
@@ -165,7 +168,7 @@ def trainer(
 
     from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
 
-    training = TrainingSettings(**dataclasses.asdict(learner))
+    training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=test_sequences)
     return Trainer(settings, world, method, jax.random.key(seed), training, **options)
 
 
@@ -190,10 +193,11 @@ def learned_curve(
         seed: Seed of the learner.
         job: Who is told of the progress.
         times: How many times `learner.iterations` are trained; schedules end after the first.
-        **options: Further arguments of `Trainer`.
+        **options: Further arguments of `trainer`: `test_sequences`, and those of `Trainer`.
 
     Returns:
-        Rows with `iteration`, `sequences` (learned from so far), the columns of a curve, and what the method has of
+        Rows with `iteration`, `sequences` (learned from so far), the columns of a curve, with `test_sequences` the
+        gold of so many others as `test_gold` and `test_gold_error`, and what the method has of
         `multiplier_k`, `coefficient`, `threshold_error_k` (signed, relative), `threshold_error` (mean size),
         `optimum_divergence` and `gold_gap`.
     """
@@ -215,7 +219,10 @@ def learner_rows(result: TrainingResult) -> list[Row]:
 
 def _learner_row(own: dict[str, np.ndarray]) -> Row:
     row: Row = {name: int(own[name]) for name in ("iteration", "sequences")}
-    plain = ("kl", "gold", "gold_error", "coefficient", "threshold_error", "optimum_divergence", "gold_gap", "entropy")
+    plain = (
+        "kl", "gold", "gold_error", "test_gold", "test_gold_error", "coefficient", "threshold_error",
+        "optimum_divergence", "gold_gap", "entropy",
+    )  # fmt: skip
     row |= {name: float(own[name]) for name in plain if name in own}
     row |= reward_columns(own["rewards"])
     for source, column in (("multipliers", "multiplier"), ("threshold_errors", "threshold_error")):

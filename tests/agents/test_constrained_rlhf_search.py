@@ -23,6 +23,11 @@ TINY = TokenWorldSettings(vocabulary=3, length=4, pairs=100, calibration_samples
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=200, calibration_samples=2000)
 
 
+SEARCHED = TrainingSettings(
+    iterations=96, sequences=64, evaluation_interval=4, evaluation_sequences=512, test_sequences=512
+)
+
+
 @functools.cache
 def world(settings, seed=0):
     return make_world(settings, seed)
@@ -73,7 +78,7 @@ def test_the_exact_search_matches_a_grid():
 
 
 def test_nm_ppo_stays_within_its_budget_and_counts_what_it_spends():
-    training = TrainingSettings(iterations=96, sequences=64, evaluation_interval=4, evaluation_sequences=512)
+    training = SEARCHED
     found = train_nm_ppo(SMALL, world(SMALL), jax.random.key(1), training)
     assert found.sequences[-1] == 96 * 64
     assert (np.diff(found.sequences) <= 12 * 64).all()
@@ -85,6 +90,28 @@ def test_nm_ppo_stays_within_its_budget_and_counts_what_it_spends():
     assert found.search.value > history[0] + 0.2
     with pytest.raises(ValueError, match="must be xi_ppo, got mu_ppo"):
         train_nm_ppo(SMALL, world(SMALL), jax.random.key(1), training, method_settings("mu_ppo"))
+
+
+def test_nm_ppo_pays_for_thresholds_that_no_policy_meets():
+    model = world(SMALL)
+    range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+    beyond = 1.5 * range_[:, 1]
+    simplex = [beyond, [0.2 * beyond[0], 0.0], [0.0, 0.2 * beyond[1]]]
+    found = train_nm_ppo(SMALL, model, jax.random.key(2), SEARCHED, simplex=simplex)
+    assert np.isfinite(found.search.values).all()
+    np.testing.assert_allclose(found.search.points[0], beyond, rtol=1e-5)
+    assert found.sequences[1] == SEARCHED.iterations // 8 * SEARCHED.sequences
+
+
+def test_test_gold_is_that_of_other_sequences():
+    """Both estimate the gold of one policy, known at the start from many reference sequences."""
+    model = world(SMALL)
+    history = train_nm_ppo(SMALL, model, jax.random.key(1), SEARCHED).result.history
+    policy = tilted.reference_policy(model.reference, SMALL.length)
+    many = gold(model, tilted.sample(jax.random.key(9), model.reference.initial, policy, 100_000)).mean()
+    for name in ("gold", "test_gold"):
+        assert abs(history[name][0, 0] - many) < 4 * history[f"{name}_error"][0, 0]
+    assert (history["gold"] != history["test_gold"]).all()
 
 
 def enumerated_gold(settings, model):

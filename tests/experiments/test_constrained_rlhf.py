@@ -7,7 +7,7 @@ import pytest
 
 from prefront.experiment import Job, Results
 from prefront.experiments import constrained_rlhf as study
-from prefront.experiments.constrained_rlhf_claims import ending, search_costs
+from prefront.experiments.constrained_rlhf_claims import ending, of_best_so_far, search_costs
 from prefront.experiments.constrained_rlhf_figures import best_so_far
 from prefront.tables import Table
 
@@ -135,15 +135,28 @@ def searched(spent, gold_at_end=0.9):
                 "run": run,
                 "spent": 1000 * (run + 1),
                 "gold": 0.5 + run / 10,
+                "test_gold": 0.5 + run / 10,
             }
             for run in range(4)
         ]
         rows += [
-            {"seed": seed, "part": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold}
+            {"seed": seed, "part": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold} | {"test_gold": gold}
             for one, gold in ((0, 0.0), (spent // 2, 0.75), (spent, 0.85), (2 * spent, gold_at_end))
         ]
-        rows.append({"seed": seed, "part": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0})
+        rows.append(
+            {"seed": seed, "part": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0, "test_gold": 1.0}
+        )
     return rows
+
+
+def test_searches_are_reported_by_gold_that_chose_nothing():
+    """Where choosing gold is all luck, neither the best of the grid nor the search keeps it."""
+    rows = [{**row, "test_gold": 0.6 if row["strategy"] == "grid" else 0.1} for row in searched(600)]
+    costs = search_costs(results(curve("xi_ppo", 1), search=rows))
+    assert np.allclose(costs["grid_gold"], 0.6) and np.allclose(costs["gold"], 0.1)
+    assert not costs["reached"].any()
+    table = Table.from_rows([{"gold": g, "test_gold": t} for g, t in ((0, 5), (2, 1), (1, 9), (2.5, 0), (2, 8))])
+    assert of_best_so_far(table).tolist() == [5, 1, 1, 0, 0]
 
 
 def test_a_search_is_charged_all_that_it_spent():
