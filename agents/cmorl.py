@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prefront.agents.cmorl_settings import CMORLConfig, config_for
+from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
 from prefront.environment import Environment
 from prefront.files import load_arrays, save_arrays
 from prefront.front import Front
@@ -41,7 +41,7 @@ from prefront.learning.population import CompiledTrainer, Order
 from prefront.learning.tasks import Task
 from prefront.weights import dirichlet_weights, riesz_weights
 
-__all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "train"]
+__all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "linear_config_for", "train"]
 
 # A constraint counts as violated when a return lies below it by more than this share of the objective's range.
 VIOLATION = 0.02

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--id", required=True)
     parser.add_argument("--target", type=float, default=math.inf, help="hypervolume that ends the run")
     parser.add_argument("--budget", type=float, default=math.inf, help="CPU-seconds")
-    parser.add_argument("--preset", default="exact")
+    parser.add_argument("--preset", default="tuned")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 

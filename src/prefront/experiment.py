@@ -7,7 +7,8 @@ A module is an experiment when it has
   `Attributes:` docstring section becomes the help of the command's options. Before there is a run folder its values are
   held against its type hints (`prefront.checks.check_types`), and its method `check()`, where it or a dataclass in it
   has one, builds what the settings stand for, to refuse what only the parts of a job would refuse;
-- `PRESETS`, settings by name: at least "smoke" (seconds, for tests) and "paper"; the first is the default;
+- `PRESETS`, settings by name: at least "smoke" (seconds, for tests), and "paper" for the whole study, or "tuned" and
+  "published" where agents have settings of ours and of their authors; the first is the default;
 - `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
   `job.part` alone;
 - `claims(results)`, which returns a list of `Claim` (`prefront.claim_forms` makes them), and `plot(results, folder)`,

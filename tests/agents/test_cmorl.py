@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, train
-from prefront.agents.cmorl_settings import PUBLISHED
+from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, linear_config_for, train
+from prefront.agents.cmorl_settings import LINEAR, PUBLISHED, TUNED
 from prefront.environment import FiniteEnvironment
 from prefront.indicators import points_found
 from prefront.learning.learner import LearnerConfig
@@ -173,9 +173,9 @@ def test_exact_evaluation_equals_many_episodes():
 
 def test_presets_exist_for_all_and_bad_input_is_named():
     for id in prefront.registration.ENVIRONMENTS:
-        assert config_for(id, "exact").total_steps >= 100_000
-    with pytest.raises(ValueError, match=r"exakt.*exact"):
-        config_for("FruitTree-v0", "exakt")
+        assert config_for(id, "tuned").total_steps >= 100_000
+    with pytest.raises(ValueError, match=r"tund.*tuned"):
+        config_for("FruitTree-v0", "tund")
     with pytest.raises(ValueError, match="population"):
         dataclasses.replace(SMALL, population=0)
     with pytest.raises(ValueError, match="reference_point"):
@@ -184,11 +184,25 @@ def test_presets_exist_for_all_and_bad_input_is_named():
         train("CartPole-v1", SMALL, 0)
 
 
+def test_linear_scalarisation_is_tuned_for_itself_and_takes_equal_steps():
+    for id in [*prefront.registration.ENVIRONMENTS, "mo-hopper-2d-v4"]:
+        for preset in ("tuned", "published"):
+            ours, theirs = config_for(id, preset), linear_config_for(id, preset)
+            assert theirs.extension == "none"
+            assert (theirs.total_steps, theirs.evaluation) == (ours.total_steps, ours.evaluation)
+            changes = LINEAR.get(id, {}) if preset == "tuned" else {}
+            assert theirs == dataclasses.replace(ours, extension="none", **changes)
+    assert set(LINEAR) <= set(TUNED)
+    assert linear_config_for("FourRoom-v0") == linear_config_for("prefront/FourRoom-v0")
+    with pytest.raises(ValueError, match=r"exact.*tuned"):
+        linear_config_for("FruitTree-v0", "exact")
+
+
 def test_the_published_settings_are_those_of_each_task():
-    tree, hopper = config_for("FruitTree-v0", "paper"), config_for("mo-hopper-2d-v4", "paper")
+    tree, hopper = config_for("FruitTree-v0", "published"), config_for("mo-hopper-2d-v4", "published")
     assert (tree.total_steps, tree.population, tree.weights, tree.stage_one_share) == (3_900_000, 6, "corners", 0.2)
     assert (hopper.total_steps, hopper.selected, hopper.evaluation_episodes) == (12_000_000, 5, 5)
-    assert config_for("mo-lunar-lander-v3", "paper").reference_point == (-101.0, -1001.0, -101.0, -101.0)
+    assert config_for("mo-lunar-lander-v3", "published").reference_point == (-101.0, -1001.0, -101.0, -101.0)
     for id, config in PUBLISHED.items():
         shared = (config.beta, config.barrier_sharpness, config.learner.gamma, config.learner.epochs)
         assert shared == (0.9, 20.0, 0.995, 10)
@@ -197,7 +211,7 @@ def test_the_published_settings_are_those_of_each_task():
             assert config.discount == environment.discount
             assert config.reference_point == tuple(environment.reference_point)
     # What the scripts do not know gets what all their tasks share.
-    assert config_for("DeepSeaTreasure-v0", "paper").reference_point is None
+    assert config_for("DeepSeaTreasure-v0", "published").reference_point is None
 
 
 def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its_end():

@@ -131,8 +131,36 @@ def test_the_true_front_is_drawn_once_whatever_the_seeds():
         for x in (1.0, 2.0, 3.0)
     ]
     stored = Results(SMALL, {"exact": Table.from_rows(rows)})
-    assert _true_front(stored, "DeepSeaTreasure").tolist() == [[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]
-    assert _true_front(Results(SMALL, {}), "DeepSeaTreasure").size == 0
+    assert _true_front(stored, "DeepSeaTreasure", 2).tolist() == [[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]
+    assert _true_front(Results(SMALL, {}), "DeepSeaTreasure", 2).size == 0
+
+
+class Noisy:
+    """Stands for a front whose policies all have the same returns, (0, 0), in a random environment."""
+
+    returns = np.full((50, 2), 9.0)
+
+    def evaluate(self, environment, episodes, seed):
+        return np.random.default_rng(seed).normal(0.0, 1.0 / np.sqrt(episodes), self.returns.shape)
+
+
+def test_episodes_that_choose_policies_do_not_report_them():
+    """The non-dominated of equal policies are the lucky ones; their returns in other episodes have the true mean."""
+    front, episodes = Noisy(), 4
+    found = study._test(front, None, episodes)
+    lucky = front.evaluate(None, episodes, study.TEST_SEED)
+    best = lucky[np.array([not (lucky > one).all(1).any() for one in lucky])]
+    assert len(found) == len(best)
+    assert best.mean() > 3 * (1 / np.sqrt(episodes)) / np.sqrt(best.size)
+    assert abs(found.mean()) < 3 * (1 / np.sqrt(episodes)) / np.sqrt(found.size)
+
+
+def test_presets_say_whose_settings_both_methods_have():
+    assert set(study.PRESETS) == {"smoke", "tuned", "published"}
+    said = {name: study._knowledge(settings.agent_preset) for name, settings in study.PRESETS.items()}
+    assert "as published" in said["published"] and "tuned" in said["tuned"]
+    ledger = study.claims(results([800] * 5, [400] * 5))
+    assert all(claim.conditions.endswith(said["tuned"]) for claim in ledger)
 
 
 def test_the_truth_scores_itself_perfectly():
