@@ -74,8 +74,8 @@ class Settings:
         informed: Methods without constraints that are also trained with knowledge of gold: with the best of
             `gold_coefficients`, and with a KL controller that aims at the KL of the exact constrained optimum.
         gold_coefficients: KL coefficients among which gold at the end chooses. Measured at each evaluation, nine of
-            them ask as much of gold as the thresholds do: 9 runs of 61 estimates by 1024 sequences are 562,176
-            judgements, 275 places on the exact path by 2048 sequences 563,200.
+            them ask more of gold than the thresholds do: 9 runs of 61 estimates by 1024 sequences are 562,176
+            judgements, the search for the joint proxy point took 288,768 to 311,296 (worlds of seeds 100 to 102).
         members: Reward models in an ensemble, fitted to bootstrapped comparisons.
         references: Reference sequences that PAR compares with.
         penalty: Weight of the variance over an ensemble.
@@ -235,8 +235,14 @@ def _informed_claims(results: Results, budget: str) -> list[Claim]:
             f"{times} times the budget."
         )
         known = "both sides know gold of the same world; reported on other sequences"
-        words = {"sentence": sentence, "quantity": "mean difference of gold", "conditions": f"{budget}; {known}"}
-        ledger.append(larger(ours[column], theirs[column], **words))
+        claim = larger(
+            ours[column],
+            theirs[column],
+            quantity="mean difference of gold",
+            sentence=sentence,
+            conditions=f"{budget}; {known}",
+        )
+        ledger.append(claim)
     return ledger
 
 

@@ -107,8 +107,10 @@ def _shaped(
         return method, {}
     world, made = made_world(settings.world, seed)
     _, for_shaping, for_ensemble = jax.random.split(jax.random.key(seed), 3)
-    options: dict[str, float] = {"references": settings.references, "penalty": settings.penalty}
-    inputs: dict[str, Any] = {"statistics": reward_shaping.reference_statistics(world, made, for_shaping, **options)}
+    statistics = reward_shaping.reference_statistics(
+        world, made, for_shaping, references=settings.references, penalty=settings.penalty
+    )
+    inputs: dict[str, Any] = {"statistics": statistics}
     if name in reward_shaping.ENSEMBLES:
         inputs["ensemble"] = reward_shaping.fit_ensemble(world, made, for_ensemble, settings.members)
     method = dataclasses.replace(method, transform=reward_shaping.reward_transform(name))
