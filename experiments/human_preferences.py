@@ -4,6 +4,10 @@ People compared pairs of segments of the delivery task. With the task's true rew
 three, for expanded regret) are fitted and scored by 10-fold cross-validation; so are models that learn what people
 like. Then these learn from few preferences, and the policies that follow are evaluated exactly under the true reward.
 
+Every condition in the folder is a study of its own; the ledger says on how many of the published nine it stands, and
+where there are several it also decides over them, a condition being one observation. They need not agree: people of
+some conditions were taught one of the models that are compared.
+
 Nothing is tuned to people: settings are published ones or defaults. Folds share training data and draws share
 preferences, so tests over them treat as independent what is nearly so.
 
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
+from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types, nearest_names
 from prefront.experiment import Job, Rows
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
@@ -38,7 +42,8 @@ NumPy files for each condition:
   NAME_X.npy              (n, 3): difference of partial return, of V*(start) and of V*(end), second minus first segment
   NAME_Y.npy              (n,): 1 where the second was preferred, 0 where the first was, 0.5 where neither
   NAME_segment_pairs.npy  (n, 2, 4, 2): the start (row, column) of each segment, then its moves (rows, columns)
-Put them into one folder and name it, with the beginning of their names: --data FOLDER --condition Privileged-Control
+Put those of all conditions that you have into one folder and name it: --data FOLDER. To study some of them only, name
+them, such as --conditions Privileged-Control.
 To see the study without them: --data simulated"""
 
 
@@ -48,7 +53,7 @@ class Settings:
 
     Attributes:
         data: Folder of the published files, or "simulated".
-        condition: What the names of the files begin with.
+        conditions: Conditions that are studied, by the names of their files; none named are all that the folder holds.
         folds: Number of folds of the cross-validation.
         preferences: Numbers of preferences from which models learn; those larger than the data are left out.
         draws: How often so many preferences are drawn, without replacement.
@@ -59,7 +64,7 @@ class Settings:
     """
 
     data: str = ""
-    condition: str = "Privileged-Control"
+    conditions: tuple[str, ...] = ()
     folds: int = 10
     preferences: tuple[int, ...] = (10, 50, 100, 300, 1000)
     draws: int = 20
@@ -70,6 +75,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_types(self)
         check_distinct(self, "preferences")
+        check_distinct(self, "conditions", empty=True)
         check_most(self, 1000, "draws", "folds")
         check_most(self, 100_000, "random_rewards")
         check_most(self, MANY, "preferences", "simulated_preferences")
@@ -83,14 +89,14 @@ class Settings:
         Raises:
             ValueError: There are none, they are damaged, or too few; the message says where data come from.
         """
-        parts(self)  # Names the folder that is missing.
-        count = self.simulated_preferences
+        counts = dict.fromkeys(_conditions(self), self.simulated_preferences)
         if self.data != SIMULATED:
-            count = len(_dataset(self, 0, _task()))
-        if self.folds > count:
-            raise ValueError(f"{count} preferences cannot be cut into folds = {self.folds}.")
-        if min(self.preferences) > count:
-            raise ValueError(f"preferences must hold a number up to {count}, those there are, got {self.preferences}.")
+            counts = {name: len(_dataset(self, 0, _task(), name)) for name in counts}
+        for name, count in counts.items():
+            if self.folds > count:
+                raise ValueError(f"The {count} preferences of {name} cannot be cut into folds = {self.folds}.")
+            if min(self.preferences) > count:
+                raise ValueError(f"preferences must hold a number up to {count}, those of {name}: {self.preferences}.")
 
 
 _SMALL = Settings(
@@ -101,33 +107,49 @@ SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
 
 
 def parts(settings: Settings) -> list[str]:
-    """Names two pieces for cross-validation, and one for each number of preferences.
+    """Names for each condition two pieces for cross-validation, and one for each number of preferences.
 
     Raises:
-        ValueError: No data are named, or the folder does not exist; the message says where data come from.
+        ValueError: No data are named, the folder does not exist, or it lacks a condition; the message says where data
+            come from, or which conditions there are.
+        DamagedFileError: A condition lacks a file.
     """
+    pieces = ["folds.given", "folds.learned", *(f"learning.{size}" for size in settings.preferences)]
+    return [f"{condition}.{piece}" for condition in _conditions(settings) for piece in pieces]
+
+
+def _conditions(settings: Settings) -> list[str]:
+    from prefront.preferences.human import find_conditions
+
     if not settings.data:
         raise ValueError(WHERE_FROM)
     if settings.data != SIMULATED and not Path(settings.data).is_dir():
-        raise ValueError(
-            f"There is no folder {settings.data!r}: data must name that of the published files, or be {SIMULATED!r}."
-        )
-    return ["folds.given", "folds.learned", *(f"learning.{size}" for size in settings.preferences)]
+        raise ValueError(f"There is no folder {settings.data!r}.\n{WHERE_FROM}")
+    if settings.data == SIMULATED:
+        return [SIMULATED]
+    found = find_conditions(settings.data)
+    for name in settings.conditions:
+        if name not in found:
+            raise ValueError(f"No condition {name!r} lies in {settings.data}. {nearest_names(name, found)}")
+    return list(settings.conditions) or found
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """Cross-validates the models, or lets them learn from so many preferences.
 
     Returns:
-        `folds`: one row per model and fold, with the number of preferences held out, their cross-entropy in nats and
-        the accuracy on strict ones. `learning`: one row per model and draw, with the exact scaled return.
+        `folds`: one row per condition, model and fold, with the number of preferences held out, their cross-entropy in
+        nats and the accuracy on strict ones. `learning`: one row per condition, model and draw, with the exact scaled
+        return.
     """
     mdp = _task()
-    dataset = _dataset(settings, seed, mdp)
-    kind, _, which = job.part.partition(".")
+    condition, kind, which = job.part.rsplit(".", 2)
+    dataset = _dataset(settings, seed, mdp, condition)
     if kind == "folds":
-        return {"folds": _folds(settings, seed, dataset, which, job)}
-    return {"learning": _learning(settings, seed, dataset, int(which), job)}
+        rows = _folds(settings, seed, dataset, which, job)
+    else:
+        rows = _learning(settings, seed, dataset, int(which), job)
+    return {kind: [{"condition": condition, **row} for row in rows]}
 
 
 @functools.cache
@@ -137,14 +159,14 @@ def _task() -> TabularMDP:
     return Delivery().table()
 
 
-def _dataset(settings: Settings, seed: int, mdp: TabularMDP) -> PreferenceDataset:
+def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> PreferenceDataset:
     import tempfile
 
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.preferences.human import load_human_delivery
 
     if settings.data != SIMULATED:
-        return load_human_delivery(settings.data, settings.condition, mdp, PUBLISHED_WEIGHTS)
+        return load_human_delivery(settings.data, condition, mdp, PUBLISHED_WEIGHTS)
     with tempfile.TemporaryDirectory() as folder:
         _write_simulated(Path(folder), settings, seed, mdp)
         return load_human_delivery(folder, SIMULATED, mdp, PUBLISHED_WEIGHTS)

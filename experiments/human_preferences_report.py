@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,76 @@ SIMULATED = "simulated"
 # 10-fold cross-entropy by one scale, measured by an independent implementation.
 REFERENCE = {"Privileged-Control": {"partial_return": 0.620, "regret": 0.573}}
 TOLERANCE = 0.005
+PUBLISHED_CONDITIONS = 9
 
 
 def claims(results: Results) -> list[Claim]:
+    """Decides for each condition and, where there are several, over them."""
+    names = _names(results)
+    ledger = []
+    for name in names:
+        own = _of_one_condition(_of(results, name), name)
+        if results.settings.data != SIMULATED:
+            own = [
+                dataclasses.replace(
+                    claim, sentence=f"{name}: {claim.sentence}", conditions=f"{claim.conditions}; {_which(results)}"
+                )
+                for claim in own
+            ]
+        ledger += own
+    return ledger + (_over_conditions(results) if len(names) > 1 else [])
+
+
+def _names(results: Results) -> list[str]:
+    """Returns the conditions that were studied."""
+    return results["folds"].unique("condition")
+
+
+def _of(results: Results, condition: str) -> Results:
+    """Returns the results of one condition."""
+    tables = {name: table.where(condition=condition) for name, table in results.tables.items()}
+    return dataclasses.replace(results, tables=tables)
+
+
+def _which(results: Results) -> str:
+    names = _names(results)
+    return f"{len(names)} of the {PUBLISHED_CONDITIONS} published conditions studied: {', '.join(names)}"
+
+
+def _over_conditions(results: Results) -> list[Claim]:
+    """Decides which model predicts better, and who learns from less, in the mean over conditions."""
+    every = [_of(results, name) for name in _names(results)]
+
+    def predicts(reward: str, ours: str, theirs: str, labels: dict[str, str]) -> Claim:
+        better, worse = (
+            np.array([_weighted(one, reward, name, "cross_entropy") for one in every]) for name in (ours, theirs)
+        )
+        sentence = f"Over conditions: {labels[ours]} predicts preferences better than {labels[theirs]}"
+        how = "with the true reward given" if reward == "given" else "with a learned reward"
+        return _paired(f"{sentence}, {how}.", worse, better, "nats lower")
+
+    ledger = [predicts("given", "regret", "partial_return", GIVEN)]
+    ledger += [predicts("learned", name, "partial_return", LEARNED) for name in REGRETS]
+    # Not every condition has as many preferences as the largest number asks for.
+    sizes = sorted(set.intersection(*(set(_sizes(one)) for one in every)))
+    for name in REGRETS:
+        for size in sizes:
+            shares = [[percentage(_scaled(one, model, size)) for one in every] for model in (name, "partial_return")]
+            sentence = (
+                f"Over conditions: from {size:,} preferences, the regret learner ({_values(name)}) is near-optimal "
+                "more often than the partial return learner."
+            )
+            ledger.append(_paired(sentence, np.array(shares[0]), np.array(shares[1]), "points near-optimal"))
+    which = _which(results)
+    return [dataclasses.replace(claim, conditions=which) for claim in ledger]
+
+
+def _paired(sentence: str, ours: np.ndarray, theirs: np.ndarray, quantity: str) -> Claim:
+    wins = f"larger in {int((ours > theirs).sum())} of {len(ours)} conditions"
+    return larger(ours, theirs, sentence=sentence, quantity=quantity, note=f"paired by condition; {wins}")
+
+
+def _of_one_condition(results: Results, condition: str) -> list[Claim]:
     """Decides which model predicts better, whether reference figures are met, and who learns from less."""
     settings = results.settings
     given, learned = "with the true reward given", "with a learned reward"
@@ -38,7 +106,7 @@ def claims(results: Results) -> list[Claim]:
         ledger.append(_predicts(results, ("learned", name), "partial_return", sentence, PAPER))
     sentence = "Successor features of a coverage set predict preferences better than those of random rewards."
     ledger.append(_predicts(results, ("learned", "regret_coverage"), "regret", sentence, ""))
-    reference = REFERENCE.get(settings.condition, {}) if settings.data != SIMULATED else {}
+    reference = REFERENCE.get(condition, {}) if settings.data != SIMULATED else {}
     ledger += [_as_measured(results, name, stated) for name, stated in reference.items()]
     return ledger + [_learns(results, name, size) for name in REGRETS for size in _sizes(results)]
 
@@ -97,7 +165,7 @@ def _conditions(results: Results) -> str:
     settings = results.settings
     rows = results["folds"].where(model="regret", reward="given")
     count = int(rows.where(seed=rows["seed"][0])["held_out"].sum())
-    source = f"{count:,} human preferences, condition {settings.condition}"
+    source = f"{count:,} human preferences, condition {rows['condition'][0]}"
     if settings.data == SIMULATED:
         source = f"{count:,} preferences of a simulated teacher by regret (no people)"
     return f"{source}; delivery task, discount {settings.gamma:g}"
@@ -124,10 +192,15 @@ def _scaled(results: Results, model: str, size: int) -> np.ndarray:
 
 def summary(results: Results) -> Table:
     """Returns cross-entropy and strict accuracy of each model, and of those that learn how often they do well."""
+    return Table.from_rows(row for name in _names(results) for row in _summary_rows(_of(results, name), name))
+
+
+def _summary_rows(results: Results, condition: str) -> list[dict[str, Any]]:
     rows = []
     for reward, models in (("given", GIVEN), ("learned", LEARNED)):
         for name, label in models.items():
             row: dict[str, Any] = {
+                "condition": condition,
                 "model": label,
                 "reward": reward,
                 "cross-entropy": _weighted(results, reward, name, "cross_entropy"),
@@ -137,11 +210,15 @@ def summary(results: Results) -> Table:
                 share = f"{percentage(_scaled(results, name, size)):.0f}" if reward == "learned" else ""
                 row[f"% near-optimal from {size:,}"] = share
             rows.append(row)
-    return Table.from_rows(rows)
+    return rows
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws cross-entropies by model, and near-optimality by number of preferences."""
+    """Draws for each condition cross-entropies by model, and near-optimality by number of preferences."""
+    return [path for name in _names(results) for path in _plot_condition(_of(results, name), name, folder)]
+
+
+def _plot_condition(results: Results, condition: str, folder: Path) -> list[Path]:
     sizes = _sizes(results)
     with plots.style():
         figure, (left, right) = plots.new_figure(columns=2, height=2.9)
@@ -163,4 +240,4 @@ def plot(results: Results, folder: Path) -> list[Path]:
         right.set_ylim(0, 1.02)
         right.set_ylabel("share of draws near-optimal")
         figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
-        return plots.save(figure, folder, "human_preferences")
+        return plots.save(figure, folder, f"human_preferences_{condition}")

@@ -7,7 +7,7 @@ import pytest
 
 from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS, Delivery
 from prefront.files import DamagedFileError
-from prefront.preferences.human import load_human_delivery
+from prefront.preferences.human import find_conditions, load_human_delivery
 from prefront.preferences.segments import sample_segments
 
 TABLE = Delivery().table()
@@ -54,6 +54,21 @@ def test_a_name_in_full_is_found_beside_longer_ones(files):
     assert len(load_human_delivery(folder, "Control-2", TABLE, PUBLISHED_WEIGHTS)) == 3
     with pytest.raises(DamagedFileError, match=r"2 files Con\*_X.npy .*\['Control', 'Control-2'\]"):
         load_human_delivery(folder, "Con", TABLE, PUBLISHED_WEIGHTS)
+
+
+def test_conditions_of_a_folder_are_found_by_name(files, tmp_path_factory):
+    folder, parts, _ = files
+    for part, array in parts.items():
+        np.save(folder / f"Control-2_full_filtered_{part}.npy", array[:3])
+        np.save(folder / f"Control-3_full_filtered_{part}.npy", array[:4])
+    assert find_conditions(folder) == ["Control", "Control-2", "Control-3"]
+    counts = [len(load_human_delivery(folder, name, TABLE, PUBLISHED_WEIGHTS)) for name in find_conditions(folder)]
+    assert counts == [40, 3, 4]
+    (folder / "Control-2_full_filtered_Y.npy").unlink()
+    with pytest.raises(DamagedFileError, match=r"lacks Control-2_full_filtered_Y\.npy"):
+        find_conditions(folder)
+    with pytest.raises(DamagedFileError, match=r"No files NAME_X\.npy"):
+        find_conditions(tmp_path_factory.mktemp("nothing"))
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,29 @@ from prefront.preferences.datasets import LABELS, PreferenceDataset
 from prefront.preferences.segments import Segments
 
 PARTS = ("X", "Y", "segment_pairs")
+# What names of published files have between condition and part.
+FILTERED = "_full_filtered"
 # In the order of the task's actions.
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+def find_conditions(folder: str | Path) -> list[str]:
+    """Returns the names of all conditions whose files lie in a folder, in alphabetical order.
+
+    Raises:
+        DamagedFileError: There is none, or a condition lacks one of its three files; the message names it.
+    """
+    names = {
+        part: {path.name.removesuffix(f"_{part}.npy") for path in Path(folder).glob(f"*_{part}.npy")} for part in PARTS
+    }
+    found = sorted(set.union(*names.values()))
+    if not found:
+        raise DamagedFileError(f"No files NAME_X.npy, NAME_Y.npy and NAME_segment_pairs.npy lie in {folder}.")
+    for name in found:
+        for part in PARTS:
+            if name not in names[part]:
+                raise DamagedFileError(f"{folder} lacks {name}_{part}.npy, but holds other files of that condition.")
+    return sorted(name.removesuffix(FILTERED) for name in found)
 
 
 def load_human_delivery(
@@ -68,7 +89,8 @@ def load_human_delivery(
 def _find(folder: Path, condition: str, part: str) -> Path:
     found = sorted(path for path in folder.glob(f"*_{part}.npy") if path.name.startswith(condition))
     # One condition's name may begin another's.
-    found = [path for path in found if path.name == f"{condition}_{part}.npy"] or found
+    whole = (f"{condition}_{part}.npy", f"{condition}{FILTERED}_{part}.npy")
+    found = [path for path in found if path.name in whole] or found
     if len(found) != 1:
         known = sorted({path.name.removesuffix("_X.npy") for path in folder.glob("*_X.npy")})
         raise DamagedFileError(
