@@ -72,7 +72,8 @@ class CMORLResult:
     """What a run found.
 
     Attributes:
-        front: The archived policies and their return vectors.
+        front: The archived policies and their return vectors. Where the environment is random these are the estimates
+            by which the archive chose, which flatter: `Front.evaluate` measures policies afresh.
         history: One row per evaluation: `environment_steps`, `evaluation_steps`, `hypervolume`, `cardinality`, `stage`
             (1 or 2), `violations`, the share of learners that violate a constraint by more than 2 % of the objective's
             range (NaN in stage 1), and `finished_violations`, the same at the end of an extension, measured by

@@ -115,7 +115,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     Returns:
         `metrics` (one row; `finished_violations` is the share of learners that ended an extension in violation of a
         constraint by more than 2 % of the objective's range, NaN without an extension), `curves` (hypervolume by
-        steps), `points` (the front found) and `exact` (the true front).
+        steps, as the archive saw it), `points` (the front found) and `exact` (the true front).
     """
     from prefront.agents.cmorl import Progress, train
 
