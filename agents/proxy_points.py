@@ -121,8 +121,8 @@ def exact_proxy_points(
 
     From the best points of several rays gold is climbed by trust regions: sequences drawn from the policy at hand,
     weighted by likelihood ratios, which are known exactly, give gold and its slope nearby; their highest place within
-    reach is where the next sample is drawn. Multipliers of the joint point may have any sign. At the default numbers,
-    in worlds of 16 tokens with 2 or 3 models, no policy of a grid has .01 more gold.
+    reach is where the next sample is drawn. Multipliers of the joint point may have any sign. In small worlds, where
+    all sequences can be enumerated, no policy of a fine grid has .01 more gold.
 
     Args:
         settings: The world's settings; its reward models must be linear.

@@ -84,7 +84,7 @@ def test_it_repeats_itself_and_never_ends_above_zero_weights():
     first, again = (SuccessorFeatureRegret(TABLE, FEATURES, search=SEARCH).fit(dataset) for _ in range(2))
     assert np.array_equal(first.weights, again.weights)
     assert first.loss < np.log(2)
-    drawn = candidate_weights(20, 6)
+    drawn = candidate_weights(20, np.ones((4, 6)))
     assert drawn.shape == (20, 6)
     assert not drawn[0].any()
 
@@ -135,3 +135,20 @@ def test_with_exact_values_it_ends_where_no_small_change_helps():
         values = exact.solve(TABLE, exact.expected_rewards(TABLE, near), 0.999).values
         difference = evaluate(form, near, values)
         assert (np.logaddexp(0, difference) - dataset.labels * difference).mean() >= model.loss - 1e-5
+
+
+@pytest.mark.parametrize("unit", [2.0**-10, 2.0**10])
+def test_regret_fits_do_not_depend_on_the_units_of_features(unit):
+    dataset = answers(60)
+    units = np.array([unit, 1.0, 1 / unit, unit, 1.0, 4.0])
+    mdp = TABLE._replace(features=TABLE.features * units)
+    sides = [dataclasses.replace(s, features=s.features * units) for s in (dataset.first, dataset.second)]
+    other = dataclasses.replace(dataset, first=sides[0], second=sides[1])
+    for plain, scaled in (
+        (ExactRegret(TABLE, search=SEARCH), ExactRegret(mdp, search=SEARCH)),
+        (
+            SuccessorFeatureRegret(TABLE, FEATURES, search=SEARCH),
+            SuccessorFeatureRegret(mdp, FEATURES * units, search=SEARCH),
+        ),
+    ):
+        assert scaled.fit(other).loss == pytest.approx(plain.fit(dataset).loss, abs=1e-6)

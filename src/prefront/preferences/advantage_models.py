@@ -102,7 +102,10 @@ class OptimalAdvantage(TableModel):
     assumes: ClassVar[str] = "optimal_advantage"
 
     def fit(self, dataset: PreferenceDataset) -> OptimalAdvantage:
-        """Returns the model with the table of the lowest loss."""
+        """Returns the model with the table of the lowest loss that Adam meets.
+
+        On the delivery task, 300 to 3,000 answers, that is 4e-6 to 6e-4 nats per answer above the infimum.
+        """
         return dataclasses.replace(self, table=_fit(self, dataset))
 
 

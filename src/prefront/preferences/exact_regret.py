@@ -103,10 +103,10 @@ def _search(
     """Returns the best place of each fit."""
     own = list({id(mdp): mdp for mdp in mdps}.values())
     table, which = stack(own), np.array([[id(mdp) for mdp in own].index(id(mdp)) for mdp in mdps])
-    candidates = candidate_weights(search.candidates, np.shape(table.features)[-1])
-    values = solve(table, expected_rewards(table, np.stack([candidates] * len(own))), gamma).values
+    candidates = np.stack([candidate_weights(search.candidates, mdp.features) for mdp in own])
+    values = solve(table, expected_rewards(table, candidates), gamma).values
     moved = np.stack([
-        candidates[_best(problem, candidates, _padded(values[row][:, states]), search)]
+        candidates[row][_best(problem, candidates[row], _padded(values[row][:, states]), search)]
         for row, (problem, states) in zip(which, posed, strict=True)
     ])  # fmt: skip
     progress: list[Progress | None] = [None] * len(posed)

@@ -124,7 +124,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
             if self.search is None:
                 found = _compiled(*arrays, descent=self.descent, temperature=self.temperature)
             else:
-                candidates = candidate_weights(self.search.candidates, d)
+                candidates = candidate_weights(self.search.candidates, self.mdp.features)
                 found = compiled_search(*arrays, candidates, search=self.search, temperature=self.temperature)
             return dataclasses.replace(self, weights=np.asarray(found.weights), loss=float(found.loss))
 

@@ -62,12 +62,16 @@ class Search:
 DEFAULT = Search()
 
 
-def candidate_weights(number: int, d: int) -> np.ndarray:
-    """Returns the weights that are tried, shape (number, d), zero first."""
+def candidate_weights(number: int, features: np.ndarray) -> np.ndarray:
+    """Returns the weights that are tried, shape (number, d), zero first, for features of transitions (..., d).
+
+    They are meant for features whose largest is 1, as in delivery tasks; others are measured by their largest.
+    """
     rng = np.random.default_rng(0)
-    drawn = rng.choice(PUBLISHED_REWARDS, (number, d)) * rng.choice(SCALES, (number, 1))
+    largest = np.abs(np.asarray(features, np.float64)).reshape(-1, np.shape(features)[-1]).max(0)
+    drawn = rng.choice(PUBLISHED_REWARDS, (number, len(largest))) * rng.choice(SCALES, (number, 1))
     drawn[0] = 0.0
-    return np.asarray(drawn)
+    return np.asarray(drawn / np.where(largest > 0, largest, 1.0))
 
 
 class Problem(NamedTuple):
