@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from prefront.runtime import check_process
+
 FUSION_EMITTERS = "xla_cpu_use_fusion_emitters"
 
 
@@ -40,6 +42,7 @@ def jit(
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        check_process()
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
         return compiled(traced)(*args, **kwargs)
 

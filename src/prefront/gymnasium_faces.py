@@ -7,22 +7,23 @@ draw, whatever the autoreset mode. Event number t (a step or a reset) of an envi
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from prefront import environment as functional
+from prefront.autoreset import advance_next_step, advance_same_step, event_key, start_one
 from prefront.checks import check_count
 from prefront.environment import Environment
+from prefront.gymnasium_inputs import SEED_BOUND, checked_action, checked_mask, checked_seed, checked_seeds
 from prefront.registration import load
+from prefront.runtime import check_process, note_process
 
 RENDER_MODES = ("rgb_array",)
-SEED_BOUND = 2**32
 
 
 def make_single(path: str, render_mode: str | None = None, **kwargs: Any) -> SingleEnvironment:
@@ -51,6 +52,7 @@ class _Face:
         self.discount = environment.discount
         self.reference_point = environment.reference_point
         self.reward_dim = environment.reward_dim
+        note_process()
         self._compile()
 
     def _compile(self) -> None:
@@ -70,7 +72,7 @@ class _Face:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if not name.startswith("_jit_")}
-        return {**kept, "_state": jax.device_get(kept["_state"])}
+        return {**kept, **{name: jax.device_get(kept[name]) for name in ("_state", "_observation") if name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -104,18 +106,24 @@ class SingleEnvironment(_Face, gym.Env[Any, Any]):
         environment = self.environment
 
         def start(seed: jax.Array, event: jax.Array, params: Any) -> tuple[Any, Any, Any]:
-            state, observation = functional.reset(environment, _key(seed, event), params)
+            state, observation = functional.reset(environment, event_key(seed, event), params)
             return state, observation, environment.state_info(state, params)
 
         def advance(state: Any, action: jax.Array, seed: jax.Array, event: jax.Array, params: Any) -> tuple[Any, Any]:
-            taken = functional.step(environment, state, action, _key(seed, event), params)
+            taken = functional.step(environment, state, action, event_key(seed, event), params)
             return taken, environment.transition_info(state, action, taken.state, params)
 
         self._jit_reset = jax.jit(start)
         self._jit_step = jax.jit(advance)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode; the same seed gives the same episode for the same actions."""
+        """Starts an episode; the same seed gives the same episode for the same actions.
+
+        Raises:
+            ValueError: The seed is no whole number of at least 0.
+        """
+        check_process()
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
         if seed is not None or self._events == 0:
             self._seed = int(self.np_random.integers(SEED_BOUND)) if seed is None else seed % SEED_BOUND
@@ -133,11 +141,10 @@ class SingleEnvironment(_Face, gym.Env[Any, Any]):
             RuntimeError: `reset` has not been called.
             ValueError: The action lies outside the action space.
         """
+        check_process()
         if self._state is None:
             raise RuntimeError("Call reset() before step().")
-        action = np.asarray(action, self.action_space.dtype)
-        if not self.action_space.contains(action):
-            raise ValueError(f"Action {action!r} lies outside {self.action_space}.")
+        action = checked_action(self.action_space, action)
         taken, info = self._jit_step(
             self._state, action, np.uint32(self._seed), np.uint32(self._events), self.environment.default_params
         )
@@ -151,6 +158,8 @@ class SingleEnvironment(_Face, gym.Env[Any, Any]):
         if self.render_mode is None:
             gym.logger.warn('Nothing is rendered: make the environment with render_mode="rgb_array".')
             return None
+        if self._state is None:
+            raise RuntimeError("Call reset() before render().")
         return self.environment.render_image(jax.device_get(self._state), (), None)[1]
 
 
@@ -193,53 +202,68 @@ class VectorEnvironment(_Face, gym.vector.VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(environment.action_space, num_envs)
         self.reward_space = batch_space(environment.reward_space, num_envs)
         self._state: Any = None
+        self._observation: Any = None
         self._seeds = np.zeros(num_envs, np.uint32)
 
     def _compile(self) -> None:
-        self._jit_reset = jax.jit(jax.vmap(partial(_start_one, self.environment), in_axes=(0, 0, None)))
-        advance = _advance_next_step if self.autoreset_mode == AutoresetMode.NEXT_STEP else _advance_same_step
+        self._jit_reset = jax.jit(jax.vmap(partial(start_one, self.environment), in_axes=(0, 0, None)))
+        advance = advance_next_step if self.autoreset_mode == AutoresetMode.NEXT_STEP else advance_same_step
         self._jit_step = jax.jit(
             jax.vmap(partial(advance, self.environment, self.max_episode_steps), in_axes=(0, 0, 0, None))
         )
+        self._jit_select = jax.jit(jax.vmap(functional.select))
 
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode in every copy; copy i gets `seed + i`, or the i-th of a list of seeds."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode in every copy, or in those that `options={"reset_mask": mask}` marks.
+
+        Args:
+            seed: A whole number s, by which copy i gets `s + i`, or a list or array with a seed or None for each copy.
+                A copy without a seed goes on with its own random numbers.
+            options: `reset_mask`, a boolean array of shape (num_envs,): the other copies keep state and observation.
+
+        Raises:
+            ValueError: A seed is no whole number of at least 0, their number is wrong, the mask is no boolean array of
+                this shape, or it leaves out a copy that was never reset.
+        """
+        check_process()
+        one, by_copy, mentioned = checked_seeds(seed, self.num_envs)
         first = self._state is None
-        if isinstance(seed, list):
-            if len(seed) != self.num_envs:
-                raise ValueError(f"{len(seed)} seeds were given for num_envs={self.num_envs}.")
-            drawn = self.np_random.integers(SEED_BOUND, size=self.num_envs)
-            seeds = [int(drawn[i]) if one is None else one % SEED_BOUND for i, one in enumerate(seed)]
-            self._seeds = np.array(seeds, np.uint32)
-        elif seed is not None:
-            self._seeds = ((seed + np.arange(self.num_envs)) % SEED_BOUND).astype(np.uint32)
-        elif first:
-            self._seeds = self.np_random.integers(SEED_BOUND, size=self.num_envs, dtype=np.uint32)
-        fresh = first or seed is not None
-        events = jnp.zeros(self.num_envs, jnp.uint32) if fresh else self._state.events
-        self._state, observation, info = self._jit_reset(self._seeds, events, self.environment.default_params)
-        return _to_host(self.observation_space, observation), _masked(info, np.ones(self.num_envs, bool))
+        mask = checked_mask((options or {}).get("reset_mask"), self.num_envs, first)
+        super().reset(seed=one)
+        fresh = mentioned & mask
+        seeds = np.where(fresh, by_copy, self._seeds).astype(np.uint32)
+        events = np.zeros(self.num_envs, np.uint32)
+        if first:
+            drawn = self.np_random.integers(SEED_BOUND, size=self.num_envs, dtype=np.uint32)
+            seeds = np.where(mentioned, seeds, drawn)
+        else:
+            events = np.where(fresh, events, np.asarray(self._state.events))
+        state, observation, info = self._jit_reset(seeds, events, self.environment.default_params)
+        if not mask.all():
+            kept = (self._state, self._observation)
+            state, observation = self._jit_select(mask, (state, observation), kept)
+        self._state, self._observation, self._seeds = state, observation, seeds
+        return _to_host(self.observation_space, observation), _masked(info, mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one step in every copy; returns batched observation, reward (num_envs, objectives), ends and infos.
+
+        An episode that terminates on its last permitted step is terminated, not truncated.
 
         Raises:
             RuntimeError: `reset` has not been called.
             ValueError: The actions do not belong to the action space.
         """
+        check_process()
         if self._state is None:
             raise RuntimeError("Call reset() before step().")
-        actions = np.asarray(actions, self.action_space.dtype)
-        if not self.action_space.contains(actions):
-            raise ValueError(f"Actions {actions!r} lie outside {self.action_space}.")
+        actions = checked_action(self.action_space, actions)
         self._state, out = self._jit_step(self._state, actions, self._seeds, self.environment.default_params)
+        self._observation = out.observation
         terminated, truncated = np.array(out.terminated), np.array(out.truncated)
         observation = _to_host(self.observation_space, out.observation)
         reward = np.array(out.reward)
-        infos = _masked(out.info, np.array(out.has_info))
+        infos = _present(jax.device_get(out.info))
         ended = terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             final = _to_host(self.observation_space, out.final_observation)
@@ -255,77 +279,13 @@ class VectorEnvironment(_Face, gym.vector.VectorEnv[Any, Any, Any]):
         """Returns one picture per copy, or None without a render mode."""
         if self.render_mode is None:
             return None
+        if self._state is None:
+            raise RuntimeError("Call reset() before render().")
         states = jax.device_get(self._state.state)
         return tuple(
             self.environment.render_image(jax.tree.map(lambda leaf, i=i: leaf[i], states), (), None)[1]
             for i in range(self.num_envs)
         )
-
-
-class _Running(NamedTuple):
-    state: Any
-    elapsed: jax.Array
-    ended: jax.Array
-    events: jax.Array
-
-
-class _Output(NamedTuple):
-    observation: Any
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    info: dict[str, Any]
-    has_info: jax.Array
-    final_observation: Any
-    final_info: dict[str, Any]
-
-
-def _key(seed: jax.Array, event: jax.Array) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), event)
-
-
-def _start_one(environment: Environment, seed: jax.Array, event: jax.Array, params: Any) -> tuple[_Running, Any, Any]:
-    state, observation = functional.reset(environment, _key(seed, event), params)
-    running = _Running(state, jnp.int32(0), jnp.bool_(False), event + jnp.uint32(1))
-    return running, observation, environment.state_info(state, params)
-
-
-def _step_one(
-    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
-) -> tuple[_Running, _Output]:
-    taken = functional.step(environment, running.state, action, _key(seed, running.events), params)
-    truncated = running.elapsed + 1 >= limit
-    after = _Running(taken.state, running.elapsed + 1, taken.terminated | truncated, running.events + jnp.uint32(1))
-    info = environment.transition_info(running.state, action, taken.state, params)
-    return after, _Output(
-        taken.observation, taken.reward, taken.terminated, truncated, info, jnp.bool_(True), taken.observation, info
-    )
-
-
-def _advance_next_step(
-    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
-) -> tuple[_Running, _Output]:
-    after, out = _step_one(environment, limit, running, action, seed, params)
-    fresh, observation, _ = _start_one(environment, seed, running.events, params)
-    must_reset = running.ended
-    return functional.select(must_reset, fresh, after), out._replace(
-        observation=functional.select(must_reset, observation, out.observation),
-        reward=jnp.where(must_reset, jnp.zeros_like(out.reward), out.reward),
-        terminated=out.terminated & ~must_reset,
-        truncated=out.truncated & ~must_reset,
-        has_info=~must_reset,
-    )
-
-
-def _advance_same_step(
-    environment: Environment, limit: int, running: _Running, action: jax.Array, seed: jax.Array, params: Any
-) -> tuple[_Running, _Output]:
-    after, out = _step_one(environment, limit, running, action, seed, params)
-    fresh, observation, _ = _start_one(environment, seed, after.events, params)
-    running = functional.select(after.ended, fresh, after)
-    return running, out._replace(
-        observation=functional.select(after.ended, observation, out.observation), has_info=~after.ended
-    )
 
 
 def _to_host(space: gym.Space[Any], observation: Any) -> Any:
@@ -343,5 +303,16 @@ def _masked(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
     """Lays out batched infos as Gymnasium's vector environments do: each value beside the mask of who has it."""
     if not mask.any():
         return {}
-    host = jax.device_get(info)
-    return {**host, **{f"_{name}": mask.copy() for name in host}}
+    laid: dict[str, Any] = {}
+    for name, value in jax.device_get(info).items():
+        laid[name], laid[f"_{name}"] = _masked(value, mask) if isinstance(value, dict) else value, mask.copy()
+    return laid
+
+
+def _present(laid: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out the infos that no copy has."""
+    return {
+        name: _present(value) if isinstance(value, dict) else value
+        for name, value in laid.items()
+        if name.startswith("_") or laid[f"_{name}"].any()
+    }

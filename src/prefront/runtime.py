@@ -82,3 +82,28 @@ def forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return
+
+
+_process_of_jax: int | None = None
+
+
+def note_process() -> None:
+    """Remembers that this process uses jax, so that `check_process` can tell those that are forked from it."""
+    global _process_of_jax
+    if _process_of_jax is None:
+        _process_of_jax = os.getpid()
+
+
+def check_process() -> None:
+    """Refuses to run compiled programs in a process that was forked from one that used jax: they would never return.
+
+    Raises:
+        RuntimeError: This process was forked from one that used jax.
+    """
+    note_process()
+    if _process_of_jax != os.getpid():
+        raise RuntimeError(
+            "This process was forked from one that had used jax, whose threads a fork does not copy: compiled programs "
+            'would hang here. Start it with context="spawn", as in AsyncVectorEnv(env_fns, context="spawn"), or step '
+            "many copies in one process by gym.make_vec."
+        )

@@ -16,29 +16,14 @@ import gymnasium as gym
 import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import iterate
 
-from prefront.checks import check_discount
+from prefront.checks import check_discount, nearest_names
+from prefront.conformance import ConformanceError, NotApplicableError, Subject, check_vector, same
 from prefront.environment import Environment
 from prefront.front_check import check_front, check_reference_point
 from prefront.gymnasium_faces import SingleEnvironment, VectorEnvironment
 
-VECTOR_COPIES = 3
 VECTOR_LIMIT = 12
-
-
-class ConformanceError(AssertionError):
-    """An environment breaks a promise.
-
-    Attributes:
-        check: Name of the check that failed.
-        value: What was found.
-        expected: What is expected in its place.
-    """
-
-    def __init__(self, check: str, value: str, expected: str) -> None:
-        super().__init__(f"{check}: got {value}, expected {expected}.")
-        self.check, self.value, self.expected = check, value, expected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,26 +35,6 @@ class CheckResult:
     detail: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is checked: a single environment, how to make others of its kind, and what it is made of where known."""
-
-    single: gym.Env[Any, Any]
-    functional: Environment | None
-    make_single: Callable[[int], gym.Env[Any, Any]] | None
-    make_vector: Callable[[int, int, AutoresetMode], Any] | None
-    seed: int
-    steps: int
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """Returns an attribute of the environment below its wrappers, or the default."""
-        return getattr(self.single.unwrapped, name, default)
-
-
-class NotApplicableError(Exception):
-    """A check does not apply; the message says why."""
-
-
 def check_environment(
     environment: Environment | gym.Env[Any, Any] | str, *, seed: int = 0, steps: int = 200
 ) -> tuple[CheckResult, ...]:
@@ -78,9 +43,12 @@ def check_environment(
     Checks, in this order: `attributes` (reward space, reward dimension, objective names, discount and reference point
     agree), `spaces` (every observation and reward belongs to its space, with its dtype), `fresh results` (every step
     returns its own info dict and observation), `determinism` (the same seed and actions give the same trajectory),
-    `pickling`, `outcomes` (enumerated probabilities sum to 1), `vector NextStep` and `vector SameStep` (the vector face
-    equals single ones), `reference point` (the known front dominates it) and `front` (no random policy's return lies
-    beyond the known front). Those that an environment offers nothing for are skipped.
+    `pickling`, `outcomes` (enumerated probabilities sum to 1), `actions` (a Discrete space refuses fractions and
+    text), `vector NextStep` (with episodes cut early) and `vector SameStep` (with the environment's own
+    limit): the vector face equals single ones in observations, rewards, ends and infos, `reset_mask` resets only the
+    copies that it marks, and an episode that terminated is not truncated; `reference point` (the known front dominates
+    it) and `front` (no random policy's return lies beyond the known front). Those that an environment offers nothing
+    for are skipped.
 
     Args:
         environment: A functional environment, a Gymnasium id, or a `gym.Env` whose reward is a vector.
@@ -93,6 +61,7 @@ def check_environment(
     Raises:
         ConformanceError: A check failed; the message names the check, the value found and what is expected.
         TypeError: `environment` is none of the three.
+        KeyError: No environment has this id.
     """
     subject = _subject(environment, seed, steps)
     results = []
@@ -106,13 +75,17 @@ def check_environment(
 
 def _subject(environment: Any, seed: int, steps: int) -> Subject:
     if isinstance(environment, str):
-        id, spec = environment, gym.spec(environment)
+        id = environment
+        try:
+            spec = gym.spec(id)
+        except gym.error.Error as error:
+            raise KeyError(f"No environment {id!r} is registered. {nearest_names(id, list(gym.registry))}") from error
 
         @functools.cache
         def single(limit: int | None = None) -> gym.Env[Any, Any]:
             return gym.make(id, max_episode_steps=limit, disable_env_checker=True)
 
-        def vector(number: int, limit: int, mode: AutoresetMode) -> Any:
+        def vector(number: int, limit: int | None, mode: AutoresetMode) -> Any:
             return gym.make_vec(id, number, max_episode_steps=limit, autoreset_mode=mode)
 
         env = single()
@@ -129,7 +102,9 @@ def _subject(environment: Any, seed: int, steps: int) -> Subject:
     return Subject(
         env,
         functional,
-        functools.cache(lambda limit: gym.wrappers.TimeLimit(SingleEnvironment(functional), limit)),
+        functools.cache(
+            lambda limit: gym.wrappers.TimeLimit(SingleEnvironment(functional), limit or functional.max_episode_steps)
+        ),
         lambda number, limit, mode: VectorEnvironment(functional, number, max_episode_steps=limit, autoreset_mode=mode),
         seed,
         steps,
@@ -187,7 +162,7 @@ def _check_fresh_results(subject: Subject) -> str:
             raise ConformanceError("fresh results", f"info {info!r}", "a dict")
         if any(info is other for _, other in kept):
             raise ConformanceError("fresh results", "the same info dict from two steps", "a new dict from every step")
-        if previous is not None and not _same(previous, copy):
+        if previous is not None and not same(previous, copy):
             raise ConformanceError(
                 "fresh results", f"an observation that a later step overwrote: {previous!r}", f"{copy!r}, unchanged"
             )
@@ -237,42 +212,23 @@ def _probabilities(env: Any, single: Any, seed: int, steps: int) -> Iterator[Any
             single.reset()
 
 
-def _check_vector(subject: Subject, mode: AutoresetMode) -> str:
-    check = f"vector {mode.value}"
-    if subject.make_vector is None or subject.make_single is None:
-        raise NotApplicableError("it offers no vector environment of its own")
-    vector = subject.make_vector(VECTOR_COPIES, VECTOR_LIMIT, mode)
-    vector.action_space.seed(subject.seed)
-    starts = list(iterate(vector.observation_space, vector.reset(seed=subject.seed)[0]))
-    steps = []
-    for _ in range(subject.steps):
-        actions = vector.action_space.sample()
-        observations, rewards, terminated, truncated, infos = vector.step(actions)
-        if rewards.dtype != np.float32:
-            raise ConformanceError(check, f"rewards of dtype {rewards.dtype}", "float32")
-        observed = list(iterate(vector.observation_space, observations))
-        taken = list(iterate(vector.action_space, actions))
-        steps.append((taken, observed, rewards, terminated, truncated, infos.get("final_obs")))
-    env = subject.make_single(VECTOR_LIMIT)
-    episodes = 0
-    for i in range(VECTOR_COPIES):
-        _expect(check, starts[i], env.reset(seed=subject.seed + i)[0], f"the first observation of copy {i}")
-        ended = False
-        for taken, observed, rewards, terminated, truncated, finals in steps:
-            wanted: tuple[Any, ...]
-            if ended and mode == AutoresetMode.NEXT_STEP:
-                ended, wanted = False, (env.reset()[0], np.zeros_like(rewards[i]), False, False)
-            else:
-                wanted = env.step(taken[i])[:4]
-                ended = bool(wanted[2] or wanted[3])
-                episodes += ended
-                if ended and mode == AutoresetMode.SAME_STEP:
-                    _expect(check, finals[i], wanted[0], f"the final observation of copy {i}")
-                    wanted = (env.reset()[0], *wanted[1:])
-            found = (observed[i], rewards[i], bool(terminated[i]), bool(truncated[i]))
-            for name, a, b in zip(("observation", "reward", "terminated", "truncated"), found, wanted, strict=True):
-                _expect(check, a, b, f"the {name} of copy {i}")
-    return f"{subject.steps} steps of {VECTOR_COPIES} copies, {episodes} episodes"
+def _check_actions(subject: Subject) -> str:
+    space = subject.single.action_space
+    if not isinstance(space, gym.spaces.Discrete):
+        raise NotApplicableError("its actions are not Discrete")
+    first, wrong = int(space.start), [float(space.start) + 0.5, str(space.start), int(space.start) - 1]
+    tried: list[tuple[Any, Any, Any]] = [(subject.single, action, action) for action in wrong]
+    if subject.make_vector is not None:
+        vector = subject.make_vector(2, VECTOR_LIMIT, AutoresetMode.NEXT_STEP)
+        tried += [(vector, np.array([first, action]), action) for action in wrong if not isinstance(action, str)]
+    for env, action, shown in tried:
+        env.reset(seed=subject.seed)
+        try:
+            env.step(action)
+        except Exception:
+            continue
+        raise ConformanceError("actions", f"a step by {shown!r}", f"an error, for {space} does not contain it")
+    return f"{len(tried)} wrong actions refused"
 
 
 def _check_reference_point(subject: Subject) -> str:
@@ -311,8 +267,10 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "determinism": _check_determinism,
     "pickling": _check_pickling,
     "outcomes": _check_outcomes,
-    "vector NextStep": lambda subject: _check_vector(subject, AutoresetMode.NEXT_STEP),
-    "vector SameStep": lambda subject: _check_vector(subject, AutoresetMode.SAME_STEP),
+    "actions": _check_actions,
+    "vector NextStep": lambda subject: check_vector(subject, AutoresetMode.NEXT_STEP, VECTOR_LIMIT),
+    # The environment's own limit may be the length of its episodes, where cut and ended meet.
+    "vector SameStep": lambda subject: check_vector(subject, AutoresetMode.SAME_STEP, None),
     "reference point": _check_reference_point,
     "front": _check_front,
 }
@@ -336,22 +294,5 @@ def _compare(check: str, first: list[Any], second: list[Any], how: str) -> None:
         raise ConformanceError(check, f"{len(second)} results {how}", f"{len(first)} again")
     for step, (one, other) in enumerate(zip(first, second, strict=True)):
         for name, a, b in zip(("observation", "reward", "terminated", "truncated"), one, other, strict=False):
-            if not _same(a, b):
+            if not same(a, b):
                 raise ConformanceError(check, f"{name} {b!r} {how} at result {step}", f"{a!r} again")
-
-
-def _expect(check: str, found: Any, wanted: Any, what: str) -> None:
-    if not _same(found, wanted, 1e-5):
-        raise ConformanceError(check, f"{what} {found!r}", f"{wanted!r}, as the single environment")
-
-
-def _same(one: Any, other: Any, tolerance: float = 0.0) -> bool:
-    """Compares observations of any space, or rewards, up to a tolerance for floating-point numbers."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name], tolerance) for name in one)
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(_same(a, b, tolerance) for a, b in zip(one, other, strict=True))
-    if one is None or other is None or isinstance(one, str):
-        return bool(one == other)
-    a, b = np.asarray(one), np.asarray(other)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
