@@ -15,6 +15,8 @@ from prefront.learning import rollouts
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.policies import Policy
 from prefront.registration import ENVIRONMENTS, make
+from prefront.runtime import check_process
+from prefront.vector_rewards import checked_reward, stated_reward_space
 
 AnyEnvironment: TypeAlias = Environment | gym.Env[Any, Any]
 # Where a Gymnasium environment has no time limit of its own, an episode is cut after this many steps.
@@ -68,12 +70,18 @@ def evaluate(
         Mean returns, shape (policies, objectives), float64.
 
     Raises:
-        ValueError: Fewer than one episode, or a discount outside (0, 1].
-        TypeError: The environment is of another kind or its reward is no vector.
+        ValueError: Fewer than one episode, a discount outside (0, 1], or a network for other spaces than the
+            environment's; the message names both.
+        TypeError: The environment is of another kind, or its reward does not have the shape of its `reward_space`.
+        RuntimeError: This process was forked from one that used jax.
     """
     gamma = check_discount(gamma)
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
+    if not isinstance(environment, Environment | gym.Env):
+        raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
+    check_process()
+    network.check_spaces(environment.observation_space, environment.action_space)
     policies = len(jax.tree.leaves(parameters)[0])
     if isinstance(environment, Environment):
         # Some policies are measured twice, so that one program serves all numbers up to the next power of two.
@@ -82,8 +90,6 @@ def evaluate(
         key = jax.random.key(seed)
         means = _evaluate_compiled(environment, network, episodes, deterministic, stacked, key, gamma)
         return np.asarray(means, np.float64)[:policies]
-    if not isinstance(environment, gym.Env):
-        raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
     chosen = (Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters)) for i in range(policies))
     rows = [
         np.mean([_episode(environment, policy, seed + i, gamma, deterministic) for i in range(episodes)], axis=0)
@@ -113,14 +119,12 @@ def _episode(
 ) -> np.ndarray:
     rng = None if deterministic else np.random.default_rng(seed)
     observation, _ = environment.reset(seed=seed)
+    space = stated_reward_space(environment)
     total: np.ndarray | float = 0.0
     weight = 1.0
     for _ in range(LONGEST_EPISODE):
         observation, reward, terminated, truncated, _ = environment.step(policy(observation, rng))
-        vector = np.asarray(reward, np.float64)
-        if vector.ndim != 1:
-            raise TypeError(f"{environment} must give a vector reward of shape (objectives,), got {vector.shape}.")
-        total = total + weight * vector
+        total = total + weight * checked_reward(reward, environment, space)
         weight *= gamma
         if terminated or truncated:
             break

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import gymnasium as gym
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,8 @@ from prefront.indicators import Hypervolume, check_points, crowding_distance, hy
 from prefront.learning.failures import not_finite
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.policies import Policy
+from prefront.read_only import read_only
+from prefront.vector_rewards import stated_reward_space
 from prefront.weights import check_weights
 
 
@@ -114,8 +117,8 @@ class Front:
 
     Attributes:
         network: The network that all policies share.
-        parameters: Nested dict of NumPy arrays, stacked along a leading policy axis.
-        returns: Return vectors, shape (policies, objectives), float64.
+        parameters: Nested dict of NumPy arrays, stacked along a leading policy axis; read-only.
+        returns: Return vectors, shape (policies, objectives), float64; read-only.
         conditions: What the return vectors depend on.
         environment_steps: Environment steps that training took, without those of evaluation.
         evaluation_steps: Environment steps that evaluation took.
@@ -137,7 +140,7 @@ class Front:
                 f"Return vectors have length {returns.shape[1]}, but there are {self.conditions.objectives} objectives "
                 f"{self.conditions.objective_names}."
             )
-        parameters = jax.tree.map(np.asarray, self.parameters)
+        returns, parameters = read_only(returns), read_only(self.parameters)
         for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
             if leaf.shape[:1] != (len(returns),):
                 raise ValueError(
@@ -190,7 +193,7 @@ class Front:
     def __getitem__(self, index: int) -> Policy:
         """Returns the policy number `index`, with its return vector."""
         place = operator.index(index)
-        return Policy(self.network, _take(self.parameters, place), self.returns[place])
+        return Policy(self.network, _take(self.parameters, place), self.returns[place].copy())
 
     def insert(self, parameters: Parameters, returns: ArrayLike) -> Front:
         """Returns the front of these policies and more; a return vector that is there already adds nothing.
@@ -268,6 +271,9 @@ class Front:
 
         Returns:
             Mean returns, shape (policies, objectives), float64, in the order of `returns`.
+
+        Raises:
+            ValueError: The environment has other spaces than the policies, or another number of objectives.
         """
         if len(self) == 0:
             return np.zeros_like(self.returns)
@@ -275,6 +281,7 @@ class Front:
         if isinstance(named, str):
             kwargs = self.conditions.kwargs if named == self.conditions.environment else {}
             named = _make_once(named, json.dumps(kwargs))
+        self._check_objectives(named)
         return evaluate(
             named,
             self.network,
@@ -297,6 +304,15 @@ class Front:
         from prefront.front_files import load
 
         return load(folder)
+
+    def _check_objectives(self, environment: Any) -> None:
+        is_host = isinstance(environment, gym.Env)
+        space = stated_reward_space(environment) if is_host else environment.reward_space
+        if space is not None and space.shape != (self.conditions.objectives,):
+            raise ValueError(
+                f"The front has {self.conditions.objectives} objectives {self.conditions.objective_names}, but the "
+                f"environment's reward_space is {space}."
+            )
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.environment import Environment, FiniteEnvironment, reset, step
+from prefront.vector_rewards import checked_reward, stated_reward_space
 
 # Random policies are fixed sequences of actions; each plays one episode where nothing is random, otherwise many.
 POLICIES, POLICIES_OF_MANY, EPISODES = 2048, 16, 256
@@ -129,13 +130,14 @@ def _is_deterministic(env: Environment) -> bool:
 
 def _sample_host(env: gym.Env[Any, Any], gamma: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the same; an episode that was cut has infinite weight left, so that its policy does not count."""
+    space = stated_reward_space(env)
 
     def play(actions: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
         env.reset(seed=seed)
         total: Any = 0.0
         for time, action in enumerate(actions):
             _, reward, terminated, truncated, _ = env.step(action)
-            total = total + gamma**time * np.asarray(reward, np.float64)
+            total = total + gamma**time * checked_reward(reward, env, space)
             if terminated or truncated:
                 return total, (0.0 if terminated else np.inf)
         return total, np.inf

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefront import indicators
+from prefront.read_only import read_only
 from prefront.weights import simplex_lattice
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Truth:
     kind: str
     reference_point: np.ndarray
     hypervolume: float
+
+    def __post_init__(self) -> None:
+        for name in ("front", "reference_point"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @classmethod
     def of(cls, environment: Environment, gamma: float | None = None) -> Truth:

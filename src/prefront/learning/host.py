@@ -11,6 +11,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from prefront.evaluation import make_environment
+from prefront.learning.action_boxes import ActionBox
+from prefront.runtime import check_process
+from prefront.vector_rewards import checked_reward, stated_reward_space
 
 
 class Step(NamedTuple):
@@ -43,18 +46,22 @@ class HostEnvironments:
         **kwargs: Arguments with which the environment is made.
 
     Raises:
-        TypeError: The environment's reward is no vector.
+        TypeError: The environment's reward is no vector; by `step`, where one does not have the shape of the space.
+        RuntimeError: This process was forked from one that used jax.
     """
 
     def __init__(self, id: str, copies: int, **kwargs: Any) -> None:
-        self.copies = copies
+        check_process()
+        self.id, self.copies = id, copies
         single = gymnasium_environment(id, **kwargs)
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
         # A wrapper may pay another vector than the environment inside it.
-        reward_space = single.get_wrapper_attr("reward_space") if single.has_wrapper_attr("reward_space") else None
-        if reward_space is None or len(reward_space.shape) != 1:
-            raise TypeError(f"{id} has no vector reward: its `reward_space` is {reward_space}.")
-        self.reward_dim = int(reward_space.shape[0])
+        self._reward_space = stated_reward_space(single)
+        if self._reward_space is None or len(self._reward_space.shape) != 1:
+            raise TypeError(f"{id} has no vector reward: its `reward_space` is {self._reward_space}.")
+        self.reward_dim = int(self._reward_space.shape[0])
+        space = self.single_action_space
+        self._box = ActionBox.for_space(space) if isinstance(space, gym.spaces.Box) else None
         spec = single.spec
         self._vector = None
         if spec is not None and spec.vector_entry_point is not None:
@@ -70,13 +77,17 @@ class HostEnvironments:
 
     def step(self, actions: np.ndarray) -> Step:
         """Takes one action in each copy."""
+        check_process()
+        if self._box is not None:
+            actions = self._box.on_host(actions)
         if self._vector is not None:
             return self._vector_step(actions)
         rewards = np.zeros((self.copies, self.reward_dim), np.float32)
         terminated, truncated = np.zeros(self.copies, bool), np.zeros(self.copies, bool)
         final, following = [], []
         for i, (env, action) in enumerate(zip(self._singles, actions, strict=True)):
-            observation, rewards[i], terminated[i], cut, _ = env.step(action)
+            observation, reward, terminated[i], cut, _ = env.step(action)
+            rewards[i] = checked_reward(reward, self.id, self._reward_space)
             truncated[i] = cut and not terminated[i]
             final.append(observation)
             following.append(env.reset()[0] if terminated[i] or cut else observation)
@@ -85,12 +96,13 @@ class HostEnvironments:
     def _vector_step(self, actions: np.ndarray) -> Step:
         assert self._vector is not None
         observation, reward, terminated, truncated, infos = self._vector.step(actions)
+        reward = checked_reward(reward, self.id, self._reward_space, self.copies).astype(np.float32)
         final = observation
         if (ended := np.flatnonzero(terminated | truncated)).size:
             final = jax.tree.map(np.copy, observation)
             for i in ended.tolist():
                 jax.tree.map(partial(_put, i), final, infos["final_obs"][i])
-        return Step(final, observation, np.asarray(reward, np.float32), terminated, truncated & ~terminated)
+        return Step(final, observation, reward, terminated, truncated & ~terminated)
 
     def close(self) -> None:
         """Closes the environments."""

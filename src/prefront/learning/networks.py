@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.checks import nearest_names
+from prefront.learning.action_boxes import ActionBox
 from prefront.learning.distributions import Categorical, Distribution, Gaussian
 
 Parameters: TypeAlias = dict[str, Any]
@@ -93,6 +94,13 @@ class Encoder:
     def flags(self) -> int:
         """Number of components of two values at most, by which a factored table adds rows."""
         return sum(size <= 2 for size in self.sizes)
+
+    @property
+    def described(self) -> str:
+        """Says in words what observations it was made for."""
+        names = f" named {', '.join(self.names)}" if self.names else ""
+        bounds = f" from {list(self.low)} to {list(self.high)}" if self.low and len(self.low) <= 8 else ""
+        return f"{self.components} numbers{names} on {self.axes} axes{bounds} ({self.kind})"
 
     @property
     def features(self) -> int:
@@ -202,16 +210,12 @@ class PolicyNetwork:
     Attributes:
         body: The network that gives logits or means.
         action_start: First action of a Discrete space.
-        action_shape: Shape of a Box action; None for a Discrete space.
-        action_low: Lower bounds of a Box action, flat.
-        action_high: Upper bounds of a Box action, flat.
+        action_box: Where a Box action lies; None for a Discrete space.
     """
 
     body: ValueNetwork
     action_start: int = 0
-    action_shape: tuple[int, ...] | None = None
-    action_low: tuple[float, ...] = ()
-    action_high: tuple[float, ...] = ()
+    action_box: ActionBox | None = None
 
     @classmethod
     def for_spaces(
@@ -232,7 +236,7 @@ class PolicyNetwork:
             hidden: Sizes of the hidden layers.
 
         Raises:
-            ValueError: A space is of another type, see also `Encoder.for_space`.
+            ValueError: A space is of another type, see also `Encoder.for_space` and `ActionBox.for_space`.
         """
         encoder = Encoder.for_space(observation_space, kind)
         if isinstance(action_space, gym.spaces.Discrete):
@@ -240,13 +244,9 @@ class PolicyNetwork:
             return cls(body, action_start=int(action_space.start))
         if not isinstance(action_space, gym.spaces.Box):
             raise ValueError(f"The action space must be Discrete or Box, got {action_space}.")
-        largest = float(np.finfo(np.float32).max)
-        low, high = (
-            tuple(float(bound) for bound in np.clip(side, -largest, largest).ravel())
-            for side in (action_space.low, action_space.high)
-        )
-        body = ValueNetwork(encoder, len(low), tuple(hidden), output_scale=0.01)
-        return cls(body, 0, tuple(int(size) for size in action_space.shape), low, high)
+        box = ActionBox.for_space(action_space)
+        body = ValueNetwork(encoder, len(box.low), tuple(hidden), output_scale=0.01)
+        return cls(body, action_box=box)
 
     @property
     def encoder(self) -> Encoder:
@@ -256,7 +256,24 @@ class PolicyNetwork:
     @property
     def discrete(self) -> bool:
         """Whether actions are discrete."""
-        return self.action_shape is None
+        return self.action_box is None
+
+    def check_spaces(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        """Checks that the network was made for these spaces.
+
+        Raises:
+            ValueError: It was made for others; the message names both.
+        """
+        try:
+            fits = type(self).for_spaces(observation_space, action_space, self.encoder.kind, self.body.hidden) == self  # type: ignore[arg-type]
+        except ValueError:
+            fits = False
+        if not fits:
+            acts = f"{self.body.outputs} actions from {self.action_start}" if self.discrete else str(self.action_box)
+            raise ValueError(
+                f"The policies see {self.encoder.described} and choose among {acts}, but the environment has "
+                f"observations in {observation_space} and actions in {action_space}."
+            )
 
     def init(self, key: jax.Array, action_bias: float | jax.Array = 0.0) -> Parameters:
         """Draws initial parameters.
@@ -289,7 +306,7 @@ class PolicyNetwork:
         return Categorical(outputs) if self.discrete else Gaussian(outputs, parameters["weights"]["log_std"])
 
     def distribution(self, parameters: Parameters, observation: Any) -> Distribution:
-        """Returns the distribution over raw actions (indices from 0, or unclipped flat vectors) for one observation."""
+        """Returns the distribution over raw actions (indices from 0, or flat vectors) for one observation."""
         return self.distribution_of(parameters, self.encoder(observation))
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -298,11 +315,8 @@ class PolicyNetwork:
         return draw(key, (*shape, self.body.outputs))
 
     def to_space(self, raw: jax.Array) -> jax.Array:
-        """Turns a raw action into an element of the action space: adds the start, or clips to the bounds."""
-        if self.action_shape is None:
-            return raw + self.action_start
-        low, high = jnp.asarray(self.action_low, jnp.float32), jnp.asarray(self.action_high, jnp.float32)
-        return jnp.clip(raw, low, high).reshape(self.action_shape)
+        """Turns a raw action into an element of the action space: adds the start, or see `ActionBox`."""
+        return raw + self.action_start if self.action_box is None else self.action_box(raw)
 
     def action(self, parameters: Parameters, observation: Any, key: jax.Array | None = None) -> jax.Array:
         """Returns an element of the action space: the distribution's mode, or a draw where a key is given."""
@@ -318,7 +332,13 @@ class PolicyNetwork:
         """Rebuilds a network from `to_dict`, also after a detour through JSON."""
         body = dict(description["body"])
         body["encoder"] = Encoder(**_with_tuples(body["encoder"]))
-        return cls(**{**_with_tuples(description), "body": ValueNetwork(**_with_tuples(body))})
+        if description.get("action_shape") is not None:
+            raise ValueError(
+                "This policy of Box actions was saved before actions were scaled to their bounds: train anew."
+            )
+        box = description.get("action_box")
+        box = None if box is None else ActionBox(**_with_tuples(box))
+        return cls(ValueNetwork(**_with_tuples(body)), description["action_start"], box)
 
 
 def _orthogonal(key: jax.Array, shapes: list[tuple[int, int]]) -> list[jax.Array]:

@@ -17,6 +17,7 @@ from prefront.environment import Environment
 from prefront.evaluation import make_environment
 from prefront.front import Conditions
 from prefront.identity import fingerprint
+from prefront.read_only import read_only
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Task:
         observation_space: Space of one observation.
         action_space: Space of one action.
         discount: Evaluation discount.
-        reference_point: Reference point of the hypervolume, shape (objectives,).
+        reference_point: Reference point of the hypervolume, shape (objectives,), read-only.
         objective_names: One name per objective.
     """
 
@@ -124,6 +125,6 @@ class Task:
             made.observation_space,
             made.action_space,
             check_discount(discount),
-            point,
+            read_only(point),
             tuple(names),
         )

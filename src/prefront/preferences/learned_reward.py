@@ -16,6 +16,7 @@ import numpy as np
 
 from prefront.environment import Environment, FiniteEnvironment
 from prefront.preferences.neural_models import NeuralReward
+from prefront.vector_rewards import checked_reward, stated_reward_space
 
 RewardFunction = Callable[[Any, Any, Any], Any]
 
@@ -204,6 +205,7 @@ class LearnedRewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self.reward_function = reward_function
+        self._space = stated_reward_space(env)
         self._observation: Any = None
         self._names = None if names is None else tuple(names)
         if self._names is None:
@@ -223,7 +225,9 @@ class LearnedRewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes one step; the reward is the learned one, a float, or float32 of shape (number of names,)."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        vector = np.atleast_1d(np.asarray(reward, np.float32))
+        stated = self._space is not None
+        vector = checked_reward(reward, self.env, self._space) if stated else np.atleast_1d(reward)
+        vector = vector.astype(np.float32)
         paid = np.asarray(self.reward_function(self._observation, action, vector), np.float32)
         self._observation = observation
         return observation, self._paid(paid), terminated, truncated, {**info, "true_reward": reward}
