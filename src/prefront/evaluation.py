@@ -81,7 +81,9 @@ def evaluate(
     if not isinstance(environment, Environment | gym.Env):
         raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
     check_process()
-    network.check_spaces(environment.observation_space, environment.action_space)
+    # On the host a policy refuses by itself the observations that it has no row for.
+    compiled = isinstance(environment, Environment)
+    network.check_spaces(environment.observation_space, environment.action_space, bounds=compiled)
     policies = len(jax.tree.leaves(parameters)[0])
     if isinstance(environment, Environment):
         # Some policies are measured twice, so that one program serves all numbers up to the next power of two.

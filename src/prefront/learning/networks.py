@@ -258,14 +258,20 @@ class PolicyNetwork:
         """Whether actions are discrete."""
         return self.action_box is None
 
-    def check_spaces(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        """Checks that the network was made for these spaces.
+    def check_spaces(
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], bounds: bool = True
+    ) -> None:
+        """Checks that the network was made for these spaces; with `bounds`, also for these bounds of observations.
 
         Raises:
             ValueError: It was made for others; the message names both.
         """
+        kind: Any = self.encoder.kind
         try:
-            fits = type(self).for_spaces(observation_space, action_space, self.encoder.kind, self.body.hidden) == self  # type: ignore[arg-type]
+            other = type(self).for_spaces(observation_space, action_space, kind, self.body.hidden)
+            limits = {} if bounds else {"low": other.encoder.low, "high": other.encoder.high}
+            mine = dataclasses.replace(self.encoder, **limits)
+            fits = dataclasses.replace(self, body=dataclasses.replace(self.body, encoder=mine)) == other
         except ValueError:
             fits = False
         if not fits:
