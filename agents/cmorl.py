@@ -29,7 +29,7 @@ import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
 from prefront.environment import Environment
-from prefront.files import load_arrays, save_arrays
+from prefront.files import load_arrays, remove_leftovers, save_arrays
 from prefront.front import Front
 from prefront.identity import differences
 from prefront.learning.archive import Archive, stacked, unstacked
@@ -172,6 +172,8 @@ class _Discovery:
     def run(self, progress: Callable[[Progress], None] | None, checkpoint: Path | None) -> None:
         """Trains until the budget is spent."""
         state = None if checkpoint is None else Path(checkpoint) / "state.safetensors"
+        if state is not None:
+            remove_leftovers(state.parent)
         if state is not None and state.exists():
             self._restore(*load_arrays(state))
         while (done := len(self.history["stage"])) < self.evaluations:

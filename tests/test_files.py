@@ -69,9 +69,13 @@ def test_damage_is_refused_with_both_checksums(tmp_path):
         actual = hashlib.sha256(damaged).hexdigest()
         with pytest.raises(files.DamagedFileError, match=rf"x\.safetensors.*{checksum}.*{actual}"):
             files.load_arrays(path, checksum)
-    path.write_bytes(content[:-1])
-    with pytest.raises(files.DamagedFileError, match=r"x\.safetensors is truncated"):
-        files.load_arrays(path)
+    for cut in range(len(content)):
+        path.write_bytes(content[:cut])
+        with pytest.raises(files.DamagedFileError, match=r"x\.safetensors is (truncated|damaged: expected SHA-256)"):
+            files.load_arrays(path)
+        path.write_bytes(content[:cut] + bytes([content[cut] ^ 1]) + content[cut + 1 :])
+        with pytest.raises(files.DamagedFileError, match=r"x\.safetensors"):
+            files.load_arrays(path)
     path.unlink()
     with pytest.raises(files.DamagedFileError, match=r"x\.safetensors is missing"):
         files.load_arrays(path)

@@ -1,16 +1,17 @@
 """Fronts on disk: bit-identical, atomically replaced, refused when damaged, never unpickled."""
 
 import dataclasses
-import json
+import os
 import pickle
+import sys
+import threading
 
 import gymnasium as gym
 import jax
 import numpy as np
 import pytest
 
-from prefront import front_files
-from prefront.files import DamagedFileError
+from prefront.files import DamagedFileError, load_arrays, save_arrays
 from prefront.front import Conditions, Front
 from prefront.learning.networks import PolicyNetwork
 
@@ -49,7 +50,7 @@ def test_save_and_load_are_bit_identical(front, tmp_path):
     loaded.save(tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
-    assert len(files) == 2
+    assert files == ["front.safetensors"]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     observations = np.random.default_rng(1).uniform(-1, 2, (20, 3)).astype(np.float32)
@@ -58,91 +59,111 @@ def test_save_and_load_are_bit_identical(front, tmp_path):
     empty = Front.empty(front.network, front.conditions)
     empty.save(tmp_path / "a")
     assert same(Front.load(tmp_path / "a"), empty)
-    assert len(list((tmp_path / "a").iterdir())) == 2
-
-
-def arrays_file(folder):
-    (path,) = folder.glob("*.safetensors")
-    return path
+    assert len(list((tmp_path / "a").iterdir())) == 1
 
 
 def test_every_altered_byte_is_refused(tmp_path):
     tiny([[1.0, 2, 3], [3, 2, 1]]).save(tmp_path)
-    for path in (tmp_path / "front.json", arrays_file(tmp_path)):
-        content = path.read_bytes()
-        for place in range(len(content)):
-            path.write_bytes(content[:place] + bytes([content[place] ^ 0x20]) + content[place + 1 :])
-            with pytest.raises(DamagedFileError, match=path.name):
-                Front.load(tmp_path)
-        path.write_bytes(content)
+    path = tmp_path / "front.safetensors"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x20]) + content[place + 1 :])
+        with pytest.raises(DamagedFileError, match=path.name):
+            Front.load(tmp_path)
+    path.write_bytes(content)
     assert len(Front.load(tmp_path)) == 2
 
 
-def test_truncated_and_missing_files_are_refused_with_checksums(tmp_path):
+def test_truncated_and_missing_files_are_refused(tmp_path):
     tiny([[1.0, 2, 3]]).save(tmp_path)
-    arrays, description = arrays_file(tmp_path), tmp_path / "front.json"
-    expected = json.loads(description.read_text())["arrays"]["sha256"]
-    whole = arrays.read_bytes()
-    for length in (0, 7, len(whole) // 2, len(whole) - 1):
-        arrays.write_bytes(whole[:length])
-        with pytest.raises(DamagedFileError, match=rf"{arrays.name} is damaged: expected SHA-256 {expected}, but"):
+    path = tmp_path / "front.safetensors"
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedFileError, match=r"front\.safetensors is (truncated|damaged)"):
             Front.load(tmp_path)
-    arrays.unlink()
-    with pytest.raises(DamagedFileError, match=rf"{arrays.name} is missing.*{expected}"):
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DamagedFileError, match=r"is damaged: expected SHA-256 \w{64}, but the file has \w{64}"):
         Front.load(tmp_path)
-    arrays.write_bytes(whole)
-    text = description.read_text()
-    for length in (0, 10, len(text) - 1):
-        description.write_text(text[:length])
-        with pytest.raises(DamagedFileError, match=r"front\.json"):
-            Front.load(tmp_path)
-    description.write_text(text.replace('"policies": 1', '"policies": 2'))
-    with pytest.raises(
-        DamagedFileError, match=r"front\.json is damaged: expected SHA-256 \w{64}, but the file has \w{64}"
-    ):
-        Front.load(tmp_path)
-    description.unlink()
+    path.unlink()
     with pytest.raises(DamagedFileError, match="holds no front"):
         Front.load(tmp_path)
+    (tmp_path / "front.json").write_text("{}")
+    with pytest.raises(DamagedFileError, match=r"front\.json is a front of the format 'prefront front 1'"):
+        Front.load(tmp_path)
 
 
-def test_a_save_that_dies_at_any_write_leaves_the_old_front(front, tmp_path, monkeypatch):
+def altered(folder, **changes):
+    """Writes the front of a folder anew, whole and with a valid checksum, with other facts."""
+    arrays, facts = load_arrays(folder / "front.safetensors")
+    save_arrays(folder / "front.safetensors", changes.pop("arrays", arrays), {**facts, **changes})
+    return facts
+
+
+def test_whole_files_that_hold_no_front_are_refused(tmp_path):
+    tiny([[1.0, 2, 3]]).save(tmp_path)
+    arrays, facts = load_arrays(tmp_path / "front.safetensors")
+    encoder = {**facts["network"]["body"]["encoder"], "components": 4}
+    wrong = [
+        {"format": "prefront front 3"},
+        {"network": 3},
+        {"network": {**facts["network"], "body": {**facts["network"]["body"], "encoder": encoder}}},
+        {"network": {**facts["network"], "body": {**facts["network"]["body"], "hidden": [-5]}}},
+        {"network": {**facts["network"], "body": {**facts["network"]["body"], "hidden": [10**12]}}},
+        {"conditions": {**facts["conditions"], "discount": "much"}},
+        {"conditions": {**facts["conditions"], "discount": 2.0}},
+        {"conditions": {**facts["conditions"], "more": 1}},
+        {"policies": 2},
+        {"seed": [0]},
+        {"arrays": {"returns": arrays["returns"]}},
+        {"arrays": {**arrays, "returns": np.zeros((1, 2))}},
+        {"arrays": {"returns": arrays["returns"], "parameters": {"weights": np.zeros((1, 3))}}},
+    ]
+    for changes in wrong:
+        altered(tmp_path, **changes)
+        with pytest.raises(DamagedFileError, match=r"front\.safetensors"):
+            Front.load(tmp_path)
+        save_arrays(tmp_path / "front.safetensors", arrays, facts)
+    assert len(Front.load(tmp_path)) == 1
+
+
+def test_a_save_that_dies_at_any_moment_leaves_the_old_front(front, tmp_path, monkeypatch):
     old = dataclasses.replace(front, environment_steps=1, parameters=jax.tree.map(np.negative, front.parameters))
     old.save(tmp_path)
-    real = front_files.write_atomically
-    for survive in (0, 1):
-        written = []
 
-        def dying(path, data, survive=survive, written=written):
-            if len(written) == survive:
-                raise KeyboardInterrupt
-            written.append(path)
-            return real(path, data)
+    def dying(descriptor):
+        raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch:
-            patch.setattr(front_files, "write_atomically", dying)
-            with pytest.raises(KeyboardInterrupt):
-                front.save(tmp_path)
-        assert same(Front.load(tmp_path), old)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", dying)
+        with pytest.raises(KeyboardInterrupt):
+            front.save(tmp_path)
+    assert same(Front.load(tmp_path), old)
     front.save(tmp_path)
     assert same(Front.load(tmp_path), front)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_front_replaced_while_it_is_read_gives_the_new_one(front, tmp_path, monkeypatch):
-    old = dataclasses.replace(front, parameters=jax.tree.map(np.negative, front.parameters))
-    old.save(tmp_path)
-    checked, calls = front_files._checked, []
+def test_many_savers_of_one_folder_never_leave_it_without_a_front(front, tmp_path):
+    fronts = [dataclasses.replace(front, environment_steps=number) for number in range(3)]
+    fronts[0].save(tmp_path)
+    stop = threading.Event()
 
-    def replaced_meanwhile(path):
-        content = checked(path)
-        if not calls:
-            front.save(tmp_path)
-        calls.append(path)
-        return content
+    def save(own):
+        while not stop.is_set():
+            own.save(tmp_path)
 
-    monkeypatch.setattr(front_files, "_checked", replaced_meanwhile)
-    assert same(Front.load(tmp_path), front)
+    savers = [threading.Thread(target=save, args=(one,)) for one in fronts]
+    for saver in savers:
+        saver.start()
+    try:
+        found = {Front.load(tmp_path).environment_steps for _ in range(100)}
+    finally:
+        stop.set()
+        for saver in savers:
+            saver.join()
+    assert found <= {0, 1, 2}
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 class Trap:
@@ -153,17 +174,57 @@ class Trap:
         return (open, (str(self.path), "w"))
 
 
-def test_a_pickle_with_a_valid_checksum_is_refused_and_never_run(tmp_path):
-    tiny([[1.0, 2, 3]]).save(tmp_path / "front")
-    content = json.loads((tmp_path / "front" / "front.json").read_text())
+def test_a_pickle_in_place_of_a_front_is_refused_and_never_run(tmp_path):
     payload = pickle.dumps(Trap(tmp_path / "sprung"))
-    (tmp_path / "front" / "trap.safetensors").write_bytes(payload)
-    checksum = front_files.hashlib.sha256(payload).hexdigest()
-    del content["sha256"]
-    content["arrays"] = {"file": "trap.safetensors", "sha256": checksum}
-    (tmp_path / "front" / "front.json").write_text(front_files._signed(content))
-    with pytest.raises(DamagedFileError, match=r"trap\.safetensors is truncated or no safetensors file"):
-        Front.load(tmp_path / "front")
+    (tmp_path / "front.safetensors").write_bytes(payload)
+    with pytest.raises(DamagedFileError, match=r"front\.safetensors is truncated, or no safetensors file"):
+        Front.load(tmp_path)
     assert not (tmp_path / "sprung").exists()
     pickle.loads(payload).close()
     assert (tmp_path / "sprung").exists()
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A module whose import leaves a mark, and an attribute whose call leaves another."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "planted.py").write_text(
+        f"import pathlib\nmark = pathlib.Path({str(tmp_path / 'mark')!r})\nmark.write_text('imported')\n"
+        "def Called(*args, **kwargs):\n    mark.write_text('called')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    return tmp_path / "mark"
+
+
+@pytest.mark.parametrize(
+    ("id", "kwargs", "error"),
+    [
+        ("prefront:prefront/DeepSeaTreasure-v0", {"path": "planted:Called"}, TypeError),
+        ("prefront/DeepSeaTreasure-v0", {"path": "planted:Called"}, TypeError),
+        ("prefront/DeepSeaTreasure-v0", {"entry": "planted:Called"}, TypeError),
+        ("prefront/DeepSeaTreasure-v0", {"entry_point": "planted:Called"}, TypeError),
+        ("planted:prefront/DeepSeaTreasure-v0", {}, ValueError),
+        ("planted:CartPole-v1", {}, ValueError),
+        ("prefront:planted:CartPole-v1", {}, ValueError),
+        ("gymnasium:CartPole-v1", {"entry_point": "planted:Called"}, ValueError),
+        ("GymV26Environment-v0", {"env_id": "planted:CartPole-v1"}, ValueError),
+        ("planted-v0", {}, KeyError),
+    ],
+)
+def test_what_a_stored_front_names_is_never_imported_or_called(planted, tmp_path, id, kwargs, error):
+    front = tiny([[1.0, 2, 3]])
+    dataclasses.replace(front, conditions=dataclasses.replace(CONDITIONS, environment=id, kwargs=kwargs)).save(tmp_path)
+    loaded = Front.load(tmp_path)
+    with pytest.raises(error):
+        loaded.evaluate(episodes=1)
+    assert not planted.exists()
+    assert "planted" not in sys.modules
+
+
+def test_environments_of_ours_are_made_from_a_table_alone(planted):
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(TypeError, match="path"):
+            make("prefront/DeepSeaTreasure-v0", path="planted:Called")
+        with pytest.raises(KeyError, match="planted:Called"):
+            make("prefront/DeepSeaTreasure-v0", entry="planted:Called")
+    assert not planted.exists()

@@ -71,7 +71,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="DISABLED"):
         gym.make_vec("prefront/DeepSeaTreasure-v0", autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match="human"):
-        prefront.gymnasium_faces.make_single("prefront.envs.deep_sea_treasure:DeepSeaTreasure", render_mode="human")
+        prefront.gymnasium_faces.make_single("prefront/DeepSeaTreasure-v0", render_mode="human")
     with pytest.raises(KeyError, match="DeepSeaTreasure-v0"):
         prefront.make("DeepSeaTresure-v0")
 

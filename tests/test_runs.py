@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from prefront.cli import execute
-from prefront.experiment import load_experiment
+from prefront.experiment import load_experiment, settings_to_dict
+from prefront.files import read_json, signed_json
 from prefront.runs import Config, Run, RunError, read_config
 from prefront.workers import take_job
 
@@ -98,7 +99,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "timing.csv" and not path.name.startswith(("environment", "."))
+        if path.is_file() and path.name != "timing.json" and not path.name.startswith(("environment", "."))
     }
 
 
@@ -117,7 +118,7 @@ def test_killed_at_random_moments_a_run_ends_bit_identical(walk):
         process.wait()
     subprocess.run(command(), check=True, capture_output=True)
     assert contents(folder) == whole
-    timing = Run.load(folder).results().timing
+    timing = Run.load(folder, "random_walk.py").results().timing
     assert len(timing) == 4
     assert timing["attempts"].max() > 1
     assert (timing["peak_memory_mb"] > 10).all()
@@ -167,7 +168,7 @@ def test_workers_end_with_the_process_that_started_them(walk):
     process.send_signal(signal.SIGKILL)
     process.wait()
     # The workers hold the folder's lock as long as they live.
-    with Run.load(walk / "runs" / "slow").lock():
+    with Run.load(walk / "runs" / "slow", "random_walk.py").lock():
         before = [path.read_bytes() for path in unfinished.rglob("checkpoint")]
         time.sleep(0.5)
         assert [path.read_bytes() for path in unfinished.rglob("checkpoint")] == before
@@ -244,7 +245,7 @@ def test_a_process_that_dies_is_begun_again_from_its_checkpoint(walk):
     died = subprocess.run(command("--trouble", "die", "--name", "dead", "--steps", "4"), capture_output=True, text=True)
     # The walk of 8 steps dies at its 5th; begun again there, it reaches its end.
     assert died.returncode == 0
-    timing = Run.load(walk / "runs" / "dead").results().timing
+    timing = Run.load(walk / "runs" / "dead", "random_walk.py").results().timing
     assert timing.where(seed=1, part="long")["attempts"].tolist() == [2]
 
 
@@ -274,18 +275,33 @@ def test_a_run_of_another_version_is_said(walk):
     run = Run.open(walk / "old", Config("random_walk.py", "smoke", settings(), 2))
     with run.lock():
         run.prepare()
+    elsewhere = walk / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "random_walk.py").write_text(WALK)
+    assert Run.load(walk / "old", str(elsewhere / "random_walk.py")).config == run.config
     (walk / "random_walk.py").write_text(WALK.replace("steps: int = 25", "steps: int = 25\n    stride: float = 1.0"))
-    with pytest.raises(RunError, match=r"differ in .'stride'"):
-        Run.load(walk / "old")
+    with pytest.raises(RunError, match=r"made by 'random_walk.py' with SHA-256 '\w{64}', not by 'random_walk.py' with"):
+        Run.load(walk / "old", "random_walk.py")
+    with pytest.raises(RunError, match=r"study: '\w{64}' in the folder, '\w{64}' asked for"):
+        Run.open(walk / "old", Config("random_walk.py", "smoke", {**settings(), "stride": 1.0}, 2))
     (walk / "random_walk.py").unlink()
     with pytest.raises(RunError, match=r"No experiment file 'random_walk\.py'"):
-        Run.load(walk / "old")
+        Run.load(walk / "old", "random_walk.py")
 
 
-def settings():
-    from prefront.experiment import settings_to_dict
+def test_settings_of_another_version_are_said(tmp_path):
+    run = Run.open(tmp_path, Config("identifiability", "smoke", settings("identifiability"), 1))
+    with run.lock():
+        run.prepare()
+    stored = read_json(tmp_path / "config.json", dict)
+    stored["settings"]["stride"] = 1.0
+    (tmp_path / "config.json").write_text(signed_json(stored))
+    with pytest.raises(RunError, match=r"differ in .'stride'"):
+        Run.load(tmp_path)
 
-    return settings_to_dict(load_experiment("random_walk.py").preset("smoke"))
+
+def settings(experiment="random_walk.py"):
+    return settings_to_dict(load_experiment(experiment).preset("smoke"))
 
 
 def wait_until(condition, patience=30.0):

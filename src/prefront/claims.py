@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from prefront.files import DamagedFileError, write_atomically
+from prefront.files import printable, read_plain_json, write_atomically
 from prefront.hypotheses import Hypothesis, Relation, holm, percent
 
 if TYPE_CHECKING:
@@ -205,17 +205,18 @@ def write_claims(path: str | Path, claims: Sequence[Claim]) -> None:
     write_atomically(path, json.dumps([_storable(claim) for claim in claims], indent=1, allow_nan=False) + "\n")
 
 
-def read_claims(path: str | Path) -> list[Claim]:
+def read_claims(path: str | Path, checksum: str | None = None) -> list[Claim]:
     """Reads what `write_claims` wrote.
 
+    Args:
+        path: The file.
+        checksum: Its SHA-256 checksum; the file is refused where it has another.
+
     Raises:
-        DamagedFileError: The file holds no claims; the message names it.
+        DamagedFileError: The file has another checksum, or holds no claims; the message names it.
     """
-    try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [Claim(**{**one, "measured": _number(one["measured"]), "interval": _pair(one)}) for one in stored]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedFileError(f"{path} holds no ledger of claims: {error}") from error
+    ledger: list[Claim] = read_plain_json(path, list[Claim], checksum)
+    return ledger
 
 
 def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
@@ -234,13 +235,13 @@ def to_table(claims: Sequence[Claim], title: str = "Claims") -> Group:
     for number, claim in enumerate(claims, start=1):
         table.add_row(
             str(number),
-            Text(claim.sentence),
-            Text(claim.stated or "-"),
-            Text(f"{_short(claim.measured)} {claim.quantity}").append(f"\n{claim.evidence}", style="dim"),
+            Text(printable(claim.sentence)),
+            Text(printable(claim.stated) or "-"),
+            Text(printable(f"{_short(claim.measured)} {claim.quantity}")).append(f"\n{claim.evidence}", style="dim"),
             Text(claim.verdict, style=COLOURS[claim.verdict]),
         )
         parts = [part for part in (claim.paper, f"n = {claim.seeds}", claim.conditions, claim.test) if part]
-        notes.append(Text(f"{number}  {'; '.join(parts)}.", style="dim"))
+        notes.append(Text(printable(f"{number}  {'; '.join(parts)}."), style="dim"))
     return Group(table, *notes)
 
 
@@ -261,7 +262,8 @@ def to_markdown(claims: Sequence[Claim]) -> str:
             str(claim.seeds),
             f"**{claim.verdict}**",
         )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+        shown = (printable(cell.replace("\n", " ")).replace("|", "\\|") for cell in cells)
+        lines.append(f"| {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -275,19 +277,16 @@ def summary(claims: Sequence[Claim]) -> str:
 def _storable(claim: Claim) -> dict[str, Any]:
     fields = {field.name: getattr(claim, field.name) for field in dataclasses.fields(claim)}
     del fields["hypothesis"]
-    fields["measured"] = float(claim.measured) if math.isfinite(claim.measured) else None
+    fields["measured"] = float(claim.measured)
     if claim.interval is not None:
         fields["interval"] = [float(end) for end in claim.interval]
-    return fields
+    return {name: _finite(value) for name, value in fields.items()}
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _pair(stored: dict[str, Any]) -> tuple[float, float] | None:
-    interval = stored.get("interval")
-    return None if interval is None else (float(interval[0]), float(interval[1]))
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _short(value: float) -> str:

@@ -132,7 +132,7 @@ def claims(
     from prefront.runs import RunError, find_run, find_runs, read_ledger
 
     folders = [find_run(name, out) for name in runs] or [
-        path for path in find_runs(out) if (path / "claims.json").exists()
+        path for path in find_runs(out) if (path / "checksums.json").exists()
     ]
     if not folders:
         raise RunError(f"There are no complete runs in {out}. Begin with: {PROGRAM} run quickstart")
@@ -145,16 +145,17 @@ def claims(
     return 0
 
 
-def plot(run: Annotated[str, tyro.conf.Positional], out: Path = RUNS) -> int:
+def plot(run: Annotated[str, tyro.conf.Positional], out: Path = RUNS, study: str | None = None) -> int:
     """Draw a run's figures again from its stored tables; nothing is run.
 
     Args:
         run: A run folder, by path or by name.
         out: The folder that holds the run folders.
+        study: The file or module of a study of your own, whose code draws; a study of Prefront's own needs none.
     """
     from prefront.runs import Run, find_run
 
-    for path in Run.load(find_run(run, out)).plot():
+    for path in Run.load(find_run(run, out), study).plot():
         print(path)
     return 0
 
@@ -238,14 +239,15 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
 
     from prefront.claims import summary, to_table
     from prefront.display import Display
+    from prefront.files import DamagedFileError
     from prefront.runtime import use_compilation_cache, use_device, use_one_thread
     from prefront.workers import run_jobs
 
     console = Console()
     with run.lock() as lock:
         if run.complete:
-            console.print(f"Everything is done already: {run.folder}", markup=False, highlight=False, soft_wrap=True)
             ledger = run.claims()
+            console.print(f"Everything is done already: {run.folder}", markup=False, highlight=False, soft_wrap=True)
         else:
             if processes == 0:
                 use_device(run.config.device)
@@ -262,6 +264,9 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
                     else []
                 )
             if failures:
+                for failure in failures:
+                    if failure.reason.startswith(DamagedFileError.__name__):
+                        raise DamagedFileError(failure.details)
                 for failure in failures[:3]:
                     print(f"\n{failure.details}", file=sys.stderr)
                 print(f"{len(failures)} of {total} jobs failed. The same command tries them again.", file=sys.stderr)

@@ -42,6 +42,7 @@ from typing import Any
 from prefront.catalog import EXPERIMENTS
 from prefront.checks import check_types, nearest_names
 from prefront.claims import Claim, correct
+from prefront.files import sha256
 from prefront.tables import Table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -123,11 +124,18 @@ class Experiment:
         spec: What finds it again in another process: a name of `EXPERIMENTS`, a dotted module, or the path of a file.
         name: Its short name, which names run folders.
         module: The module.
+        checksum: SHA-256 of the module's file, where it is no study of ours, whose version a run records.
     """
 
     spec: str
     name: str
     module: types.ModuleType
+    checksum: str | None = None
+
+    @property
+    def stored_spec(self) -> str:
+        """What a run stores: a name, a dotted module, or a file's name without its folder."""
+        return Path(self.spec).name if self.spec.endswith(".py") else self.spec
 
     @property
     def title(self) -> str:
@@ -218,7 +226,7 @@ class Experiment:
 
 
 def load_experiment(spec: str) -> Experiment:
-    """Imports an experiment.
+    """Imports an experiment, which runs its module: `spec` comes from a user, never from a file.
 
     Args:
         spec: A name of `EXPERIMENTS`, a dotted module name, or the path of a Python file.
@@ -248,7 +256,8 @@ def load_experiment(spec: str) -> Experiment:
         missing.append("a docstring")
     if missing:
         raise TypeError(f"{spec} is no experiment: it lacks {', '.join(missing)}; see prefront.experiment.")
-    experiment = Experiment(spec, name, module)
+    file = None if spec in EXPERIMENTS else module.__file__
+    experiment = Experiment(spec, name, module, sha256(file) if file else None)
     for preset, settings in experiment.presets.items():
         if settings_from_dict(module.Settings, settings_to_dict(settings)) != settings:
             raise TypeError(f"The preset {preset!r} of {spec} does not survive JSON; see prefront.experiment.")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from prefront.checks import check_discount
-from prefront.evaluation import AnyEnvironment, evaluate, make_environment
+from prefront.evaluation import AnyEnvironment, evaluate, make_environment, make_stored_environment
 from prefront.identity import differences, fingerprint
 from prefront.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
 from prefront.learning.failures import not_finite
@@ -263,7 +263,8 @@ class Front:
         """Measures the policies' mean returns anew, see `prefront.evaluation.evaluate`.
 
         Args:
-            environment: An environment or its id; by default that of the conditions.
+            environment: An environment or its id; by default that of the conditions, see
+                `prefront.evaluation.make_stored_environment`.
             episodes: Episodes per policy.
             seed: Seed of the episodes.
             deterministic: Whether actions are the distributions' modes; by default as in the conditions.
@@ -277,13 +278,14 @@ class Front:
         """
         if len(self) == 0:
             return np.zeros_like(self.returns)
-        named = self.conditions.environment if environment is None else environment
-        if isinstance(named, str):
-            kwargs = self.conditions.kwargs if named == self.conditions.environment else {}
-            named = _make_once(named, json.dumps(kwargs))
-        self._check_objectives(named)
+        own = self.conditions
+        if environment is None or (isinstance(environment, str) and environment == own.environment and own.kwargs):
+            environment = _make_stored_once(own.environment, json.dumps(own.kwargs))
+        elif isinstance(environment, str):
+            environment = _make_once(environment)
+        self._check_objectives(environment)
         return evaluate(
-            named,
+            environment,
             self.network,
             self.parameters,
             episodes=episodes,
@@ -318,10 +320,13 @@ class Front:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}
 
 
+# The environment that was made before has its programs compiled already.
+_make_once = lru_cache(maxsize=8)(make_environment)
+
+
 @lru_cache(maxsize=8)
-def _make_once(id: str, kwargs: str) -> AnyEnvironment:
-    """Makes an environment, or returns the one made before, for which programs are compiled already."""
-    return make_environment(id, **json.loads(kwargs))
+def _make_stored_once(id: str, kwargs: str) -> AnyEnvironment:
+    return make_stored_environment(id, json.loads(kwargs))
 
 
 def _best(returns: np.ndarray) -> np.ndarray:

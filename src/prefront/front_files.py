@@ -1,23 +1,37 @@
-"""Fronts on disk: `front.json` says what they are, and names and checks the safetensors file with their arrays.
+"""Fronts on disk: one safetensors file, which says what the front is, holds its arrays, and checks itself.
 
-The arrays' file is named by its content and written first; `front.json` is then replaced in one step, so that a reader
-finds the old front or the new one, whole, however the writer ends.
+The file is replaced in one step, so that a reader finds the old front or the new one, whole, however many writers there
+are and however they end.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import math
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from prefront.files import DamagedFileError, load_arrays, pack_arrays, write_atomically
 from prefront.front import Conditions, Front
 from prefront.learning.networks import PolicyNetwork
+from prefront.shapes import restored
 
-FORMAT = "prefront front 1"
-DESCRIPTION = "front.json"
+FORMAT = "prefront front 2"
+FILE = "front.safetensors"
+FIRST_FORMAT_FILE = "front.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    format: str
+    network: PolicyNetwork
+    conditions: Conditions
+    policies: int
+    environment_steps: int
+    evaluation_steps: int
+    seed: int | None
 
 
 def save(front: Front, folder: str | Path) -> None:
@@ -27,76 +41,66 @@ def save(front: Front, folder: str | Path) -> None:
         front: The front.
         folder: Where it goes; made where missing.
     """
-    folder = Path(folder)
-    arrays = pack_arrays({"parameters": front.parameters, "returns": front.returns})
-    checksum = hashlib.sha256(arrays).hexdigest()
-    name = f"front-{checksum[:16]}.safetensors"
-    write_atomically(folder / name, arrays)
-    content = {
-        "format": FORMAT,
-        "arrays": {"file": name, "sha256": checksum},
-        "network": front.network.to_dict(),
-        "conditions": dataclasses.asdict(front.conditions),
-        "policies": len(front),
-        "environment_steps": front.environment_steps,
-        "evaluation_steps": front.evaluation_steps,
-        "seed": front.seed,
-    }
-    write_atomically(folder / DESCRIPTION, _signed(content))
-    for other in folder.glob("front-*.safetensors"):
-        if other.name != name:
-            other.unlink()
+    described = _Description(
+        FORMAT,
+        front.network,
+        front.conditions,
+        len(front),
+        front.environment_steps,
+        front.evaluation_steps,
+        front.seed,
+    )
+    arrays = {"parameters": front.parameters, "returns": front.returns}
+    write_atomically(Path(folder) / FILE, pack_arrays(arrays, dataclasses.asdict(described)))
 
 
 def load(folder: str | Path) -> Front:
-    """Reads a front that `save` wrote; nothing is unpickled.
+    """Reads a front that `save` wrote; nothing is unpickled, imported or called by a name that the file holds.
 
     Raises:
-        DamagedFileError: A file is missing, truncated or altered; the message names it and, where its checksum
-            differs, both checksums.
+        DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it and, where
+            its checksum differs, both checksums.
     """
-    path = Path(folder) / DESCRIPTION
-    content = _checked(path)
+    path = Path(folder) / FILE
+    if not path.is_file() and (first := path.with_name(FIRST_FORMAT_FILE)).is_file():
+        raise DamagedFileError(
+            f"{first} is a front of the format 'prefront front 1'; this version reads {FORMAT!r} only: train it again."
+        )
+    if not path.is_file():
+        raise DamagedFileError(f"{path} is missing; {path.parent} holds no front.")
+    arrays, content = load_arrays(path)
     if content.get("format") != FORMAT:
         raise DamagedFileError(f"{path} has format {content.get('format')!r}; this version reads {FORMAT!r}.")
     try:
-        arrays, _ = load_arrays(path.with_name(content["arrays"]["file"]), content["arrays"]["sha256"])
-    except DamagedFileError:
-        if _checked(path) == content:
-            raise
-        # Another process has put a newer front in place meanwhile, and removed the arrays of the old one.
-        return load(folder)
-    return Front(
-        network=PolicyNetwork.from_dict(content["network"]),
-        parameters=arrays["parameters"],
-        returns=arrays["returns"],
-        conditions=Conditions(**content["conditions"]),
-        environment_steps=content["environment_steps"],
-        evaluation_steps=content["evaluation_steps"],
-        seed=content["seed"],
-    )
+        described: _Description = restored(content, _Description)
+        _check_parameters(described.network, arrays["parameters"])
+        if described.policies != len(arrays["returns"]):
+            raise ValueError(f"{described.policies} policies, but {len(arrays['returns'])} return vectors")
+        return Front(
+            network=described.network,
+            parameters=arrays["parameters"],
+            returns=arrays["returns"],
+            conditions=described.conditions,
+            environment_steps=described.environment_steps,
+            evaluation_steps=described.evaluation_steps,
+            seed=described.seed,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path} holds no front: {error}") from error
 
 
-def _signed(content: dict[str, Any]) -> str:
-    """Writes JSON that holds the checksum of its own text, taken while the checksum's place is empty."""
-    text = json.dumps({"sha256": "", **content}, indent=2, allow_nan=False) + "\n"
-    return text.replace('"sha256": ""', f'"sha256": "{_digest(text)}"', 1)
-
-
-def _checked(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DamagedFileError(f"{path} is missing; {path.parent} holds no front.")
+def _check_parameters(network: PolicyNetwork, parameters: Any) -> None:
+    """Refuses parameters that are not those of the network, stacked along a leading axis."""
+    entries = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(parameters))
     try:
-        text = path.read_bytes().decode()
-        content = json.loads(text)
-        expected = content["sha256"]
-        actual = _digest(text.replace(f'"sha256": "{expected}"', '"sha256": ""', 1))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{path} is truncated or altered: {error!r}") from error
-    if actual != expected:
-        raise DamagedFileError(f"{path} is damaged: expected SHA-256 {expected}, but the file has {actual}.")
-    return dict(content)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+        hidden = () if network.encoder.kind in ("tabular", "factored") else network.body.hidden
+        widest = max(network.body.outputs, network.encoder.features, *hidden)
+        if widest > entries:  # Before anything of this size is made.
+            raise ValueError(f"a width of {widest} with {entries} parameters")
+        expected = jax.eval_shape(network.init, jax.random.key(0))
+    except Exception as error:  # Numbers that make no network fail in many ways.
+        raise ValueError(f"the network {network} cannot be built: {error}") from error
+    stacked = jax.tree.map(lambda leaf: tuple(leaf.shape), expected)
+    found = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), parameters)
+    if stacked != found:
+        raise ValueError(f"the parameters of {network} have shapes {stacked}, but the file has {found}")

@@ -20,21 +20,25 @@ from prefront.autoreset import advance_next_step, advance_same_step, event_key, 
 from prefront.checks import check_count
 from prefront.environment import Environment
 from prefront.gymnasium_inputs import SEED_BOUND, checked_action, checked_mask, checked_seed, checked_seeds
-from prefront.registration import load
+from prefront.registration import ENVIRONMENTS, load
 from prefront.runtime import check_process, note_process
 
 RENDER_MODES = ("rgb_array",)
 
 
-def make_single(path: str, render_mode: str | None = None, **kwargs: Any) -> SingleEnvironment:
-    """Entry point of `gym.make`: the environment at `module:Class`, built with `kwargs`."""
-    return SingleEnvironment(load(path)(**kwargs), render_mode)
+def make_single(entry: str, render_mode: str | None = None, **kwargs: Any) -> SingleEnvironment:
+    """Entry point of `gym.make`: the environment of an entry of the table, and no other, built with `kwargs`."""
+    return SingleEnvironment(load(ENVIRONMENTS[entry].path)(**kwargs), render_mode)
 
 
-def make_vector(path: str, num_envs: int = 1, max_episode_steps: int | None = None, **kwargs: Any) -> VectorEnvironment:
-    """Entry point of `gym.make_vec`: `num_envs` copies of the environment at `module:Class` in one compiled program."""
+def make_vector(
+    entry: str, num_envs: int = 1, max_episode_steps: int | None = None, **kwargs: Any
+) -> VectorEnvironment:
+    """Entry point of `gym.make_vec`: `num_envs` copies of an entry's environment in one compiled program."""
     own = {name: kwargs.pop(name) for name in ("render_mode", "autoreset_mode") if name in kwargs}
-    return VectorEnvironment(load(path)(**kwargs), num_envs, max_episode_steps=max_episode_steps, **own)
+    return VectorEnvironment(
+        load(ENVIRONMENTS[entry].path)(**kwargs), num_envs, max_episode_steps=max_episode_steps, **own
+    )
 
 
 class _Face:

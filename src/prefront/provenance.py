@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import prefront
-from prefront.files import write_atomically
+from prefront.files import read_json, signed_json, write_atomically
 
 PACKAGES = (
     "numpy", "scipy", "jax", "jaxlib", "flax", "optax", "gymnasium", "mo-gymnasium", "moocore", "safetensors",
@@ -58,15 +57,19 @@ def commit() -> str | None:
 
 
 def record(folder: Path, device: str) -> None:
-    """Writes `environment.json`, or, where a run goes on in other surroundings, the next `environment-N.json`."""
-    here = json.dumps(describe(device), indent=1) + "\n"
+    """Writes `environment.json`, or, where a run goes on in other surroundings, the next `environment-N.json`.
+
+    Raises:
+        DamagedFileError: One of them that is there is damaged.
+    """
+    here = describe(device)
     number = 1
     while True:
         path = folder / ("environment.json" if number == 1 else f"environment-{number}.json")
         if not path.exists():
-            write_atomically(path, here)
+            write_atomically(path, signed_json(here))
             return
-        if path.read_text(encoding="utf-8") == here:
+        if read_json(path, dict[str, Any]) == here:
             return
         number += 1
 

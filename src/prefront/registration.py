@@ -130,7 +130,7 @@ def register_environments() -> None:
                 entry_point="prefront.gymnasium_faces:make_single",
                 vector_entry_point="prefront.gymnasium_faces:make_vector",
                 max_episode_steps=entry.max_episode_steps,
-                kwargs={"path": entry.path, **entry.kwargs},
+                kwargs={"entry": entry.id, **entry.kwargs},
             )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from prefront.checks import nearest_names
-from prefront.files import DamagedFileError, write_atomically
+from prefront.files import DamagedFileError, read_checked, write_atomically
 
 _INTEGER = re.compile(r"[+-]?\d+")
+_CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|\Z)')
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf)")
 
 
@@ -23,7 +22,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf)"
 class Table:
     """Named columns of equal length: bool, int64, float64 (missing is NaN) or str (missing is "").
 
-    A column's type follows from its cells alone, so that a table read from disk equals the one that was written.
+    A column with a string is text, whatever the string looks like; its cells are quoted in the CSV file where they
+    would be read as something else. So a table read from disk equals the one that was written.
 
     Attributes:
         columns: One array of shape (rows,) by column name.
@@ -46,7 +46,7 @@ class Table:
         """
         rows = list(rows)
         names = list(dict.fromkeys(name for row in rows for name in row))
-        return cls({name: _typed([_cell(row.get(name)) for row in rows]) for name in names})
+        return cls({name: _column([row.get(name) for row in rows]) for name in names})
 
     @classmethod
     def concatenate(cls, tables: Sequence[Table]) -> Table:
@@ -90,8 +90,13 @@ class Table:
 
     def to_csv(self) -> str:
         """Returns the table as CSV text with a header line."""
-        lines = [list(self.columns), *([_cell(value) for value in row.values()] for row in self.rows())]
-        return "".join(map(_csv_line, lines))
+        columns = [[_cell(value) for value in column.tolist()] for column in self.columns.values()]
+        columns = [
+            [_quoted(cell) if text and _typed(cells).dtype.kind != "U" else _escaped(cell) for cell in cells]
+            for cells, text in zip(columns, (one.dtype.kind == "U" for one in self.columns.values()), strict=True)
+        ]
+        lines = [map(_escaped, self.columns), *zip(*columns, strict=True)] if columns else [("",)]
+        return "".join(f"{','.join(line)}\n" for line in lines)
 
     @classmethod
     def from_csv(cls, text: str) -> Table:
@@ -100,14 +105,19 @@ class Table:
         Raises:
             ValueError: A line has another number of cells than the header; the message names the line.
         """
-        lines = list(csv.reader(io.StringIO(text, newline="")))
-        if not lines or not lines[0]:
+        if text in ("", "\n"):
             return cls({})
-        header, *body = lines
+        header, *body = _lines(text)
         for number, line in enumerate(body, start=2):
             if len(line) != len(header):
                 raise ValueError(f"line {number} has {len(line)} cells, the header has {len(header)}")
-        return cls({name: _typed([line[i] for line in body]) for i, name in enumerate(header)})
+        columns: dict[str, np.ndarray] = {}
+        for (name, _), column in zip(header, zip(*body, strict=True) if body else [()] * len(header), strict=True):
+            if name in columns:
+                raise ValueError(f"two columns have the name {name!r}")
+            cells = [cell for cell, _ in column]
+            columns[name] = np.array(cells, np.str_) if any(quoted for _, quoted in column) else _typed(cells)
+        return cls(columns)
 
     def to_markdown(self) -> str:
         """Returns the table in Markdown, with numbers rounded to five digits."""
@@ -127,19 +137,25 @@ class Table:
         return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
     def write(self, path: str | Path) -> None:
-        """Writes the table as a CSV file, atomically."""
+        """Writes the table as a CSV file, atomically; the file does not hold its checksum."""
         write_atomically(path, self.to_csv())
 
     @classmethod
-    def read(cls, path: str | Path) -> Table:
+    def read(cls, path: str | Path, checksum: str | None = None) -> Table:
         """Reads a CSV file.
 
+        Args:
+            path: The file.
+            checksum: Its SHA-256 checksum; the file is refused where it has another.
+
         Raises:
-            DamagedFileError: The file is no table; the message names it and the line.
+            DamagedFileError: The file is missing, has another checksum, or is no table; the message names it and the
+                line.
         """
+        content = read_checked(path, checksum)
         try:
-            return cls.from_csv(Path(path).read_bytes().decode())
-        except (ValueError, csv.Error) as error:
+            return cls.from_csv(content.decode())
+        except ValueError as error:
             raise DamagedFileError(f"{path} is damaged: {error}.") from error
 
 
@@ -156,10 +172,40 @@ def _cell(value: Any) -> str:
     raise TypeError(f"A cell must be a number, a string, a truth value or None, got {value!r}.")
 
 
-def _csv_line(cells: Iterable[str]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(cells)  # It quotes carriage returns only where its own line end holds one.
-    return text.getvalue().removesuffix("\r\n") + "\n"
+def _column(values: list[Any]) -> np.ndarray:
+    cells = [_cell(value) for value in values]
+    texts = [value for value in values if isinstance(value, str)]
+    # "" beside numbers is a number that is missing.
+    text = any(texts) or (bool(texts) and not any(cells))
+    return np.array(cells, np.str_) if text else _typed(cells)
+
+
+def _escaped(cell: str) -> str:
+    return _quoted(cell) if any(one in cell for one in ',"\r\n') else cell
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+def _lines(text: str) -> Iterator[list[tuple[str, bool]]]:
+    """Yields the cells of each line of CSV, and whether each was quoted, which `csv.reader` does not say."""
+    line: list[tuple[str, bool]] = []
+    place = 0
+    while place < len(text):
+        found = _CELL.match(text, place)
+        if found is None:
+            raise ValueError(f"{text[place : place + 20]!r} is no cell")
+        quoted = found[1] is not None
+        line.append((found[1].replace('""', '"') if quoted else found[2], quoted))
+        place = found.end()
+        if found[3] != ",":
+            yield line
+            line = []
+        elif place == len(text):
+            line.append(("", False))
+    if line:
+        yield line
 
 
 def _rounded(value: Any) -> str:

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from prefront.files import DamagedFileError
 from prefront.runs import Run
 from prefront.runtime import use_compilation_cache, use_device, use_one_thread
 
@@ -162,6 +163,7 @@ class _Worker:
         self.deadline = 0.0
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         command = [sys.executable, "-m", "prefront.workers", str(run.folder.resolve()), run.config.device]
+        command.append(run.experiment.spec)  # Named by whoever started the run, not by its folder.
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -225,7 +227,7 @@ def _run_here(run: Run, pending: Iterable[tuple[int, str]], listener: Listener) 
         try:
             run.run_job(seed, part, report)
         except Exception as error:  # Whatever a study raises must not end the others.
-            failures.append(Failure(seed, part, _one_line(error), traceback.format_exc()))
+            failures.append(Failure(seed, part, *_said(error)))
             listener.failed(failures[-1])
         else:
             listener.finished(seed, part)
@@ -245,11 +247,13 @@ def _throttled(send: Callable[[float, float, dict[str, float]], None]) -> Callab
     return report
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+def _said(error: BaseException) -> tuple[str, str]:
+    """Returns what happened in one line, and the traceback, or the file where one is damaged."""
+    line = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return line, str(error) if isinstance(error, DamagedFileError) else traceback.format_exc()
 
 
-def _work(folder: Path) -> None:
+def _work(folder: Path, study: str) -> None:
     # What a study or a library prints must not reach the channel: standard output becomes standard error.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -261,14 +265,14 @@ def _work(folder: Path) -> None:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    run = Run.load(folder)
+    run = Run.load(folder, study)
     report = _throttled(lambda *progress: print(json.dumps({"progress": progress}), file=channel))
     while True:
         seed, part = json.loads(jobs.get())
         try:
             run.run_job(seed, part, report)
         except Exception as error:  # Reported to the parent, which goes on with the other jobs.
-            answer: dict[str, Any] = {"failed": [_one_line(error), traceback.format_exc()]}
+            answer: dict[str, Any] = {"failed": _said(error)}
         else:
             answer = {"done": True}
         print(json.dumps(answer), file=channel)
@@ -278,4 +282,4 @@ if __name__ == "__main__":
     use_device(sys.argv[2])
     use_one_thread()
     use_compilation_cache()
-    _work(Path(sys.argv[1]))
+    _work(Path(sys.argv[1]), sys.argv[3])

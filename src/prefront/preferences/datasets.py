@@ -11,6 +11,7 @@ import numpy as np
 
 from prefront.files import DamagedFileError, load_arrays, save_arrays
 from prefront.preferences.segments import Segments, check_segments, concatenate
+from prefront.shapes import ShapeError, restored
 
 LABELS = (0.0, 0.5, 1.0)
 FORMAT = "prefront preferences 1"
@@ -46,7 +47,10 @@ class PreferenceDataset:
     def __post_init__(self) -> None:
         first, second = check_segments(self.first, "first"), check_segments(self.second, "second")
         labels = np.asarray(self.labels, np.float64)
-        person = np.zeros(len(labels), np.int32) if self.person is None else np.asarray(self.person)
+        person = np.zeros(labels.shape[:1], np.int32) if self.person is None else np.asarray(self.person)
+        for name, array in (("labels", labels), ("person", person)):
+            if array.ndim != 1:
+                raise ValueError(f"{name} must have shape (n,), got {array.shape}.")
         count = len(first)
         if count == 0 or not len(second) == count == len(labels) == len(person):
             sizes = f"{count}, {len(second)}, {len(labels)}, {len(person)}"
@@ -61,8 +65,8 @@ class PreferenceDataset:
                     f"row {row}: the segments have lengths {first.lengths[row]} and {second.lengths[row]}, which must "
                     "be equal unless variable_horizon=True."
                 )
-        if person.dtype.kind not in "iu" or person.ndim != 1:
-            raise ValueError(f"person must hold integers, shape (n,), got {person.dtype} {person.shape}.")
+        if person.dtype.kind not in "iu":
+            raise ValueError(f"person must hold integers, got {person.dtype}.")
         for row in np.flatnonzero((person < 0) | (person >= len(self.names))):
             raise ValueError(f"row {row}: person must lie in [0, {len(self.names)}), got {person[row]}.")
         if len(set(self.names)) < len(self.names):
@@ -94,7 +98,7 @@ class PreferenceDataset:
         return {name: self[self.person == i] for i, name in enumerate(self.names)}
 
     def save(self, path: str | Path) -> str:
-        """Writes the dataset as one safetensors file; returns its SHA-256 checksum."""
+        """Writes the dataset as one safetensors file, which holds its checksum; returns the SHA-256 of the file."""
         tree: dict[str, Any] = {"labels": self.labels, "person": self.person}
         for name, segments in (("first", self.first), ("second", self.second)):
             tree[name] = {field: np.asarray(getattr(segments, field)) for field in FIELDS}
@@ -102,15 +106,23 @@ class PreferenceDataset:
         return save_arrays(path, tree, {"format": FORMAT, "names": list(self.names), **facts})
 
 
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    format: str
+    names: tuple[str, ...]
+    absorbing: bool
+    variable_horizon: bool
+
+
 def load_dataset(path: str | Path, checksum: str | None = None) -> PreferenceDataset:
     """Reads what `PreferenceDataset.save` wrote, and checks every row.
 
     Args:
         path: The file.
-        checksum: Its SHA-256 checksum; the file is refused where it has another.
+        checksum: What `save` returned; a whole file that is another one is refused too.
 
     Raises:
-        DamagedFileError: The file is missing, cut short, or no dataset; the message names it.
+        DamagedFileError: The file is missing, was altered, or is no dataset; the message names it.
         ValueError: A row is wrong; the message names file, row and value.
     """
     tree, facts = load_arrays(path, checksum)
@@ -119,17 +131,18 @@ def load_dataset(path: str | Path, checksum: str | None = None) -> PreferenceDat
             f"{path} is no preference dataset: its format is {facts.get('format')!r}, not {FORMAT!r}."
         )
     try:
-        absorbing = bool(facts["absorbing"])
+        stored = restored(facts, _Facts)
         first, second = (
-            Segments(**{field: tree[name][field] for field in FIELDS}, absorbing=absorbing)
+            Segments(**{field: tree[name][field] for field in FIELDS}, absorbing=stored.absorbing)
             for name in ("first", "second")
         )
-        names, variable = tuple(facts["names"]), bool(facts["variable_horizon"])
         labels, person = tree["labels"], tree["person"]
-    except (KeyError, TypeError) as error:
+    except ShapeError as error:
+        raise DamagedFileError(f"{path} is no preference dataset: {error}") from error
+    except (KeyError, TypeError, IndexError) as error:
         raise DamagedFileError(f"{path} lacks {error}.") from error
     try:
-        return PreferenceDataset(first, second, labels, person, names, variable)
+        return PreferenceDataset(first, second, labels, person, stored.names, stored.variable_horizon)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

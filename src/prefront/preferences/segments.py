@@ -120,6 +120,27 @@ def check_segments(segments: Segments, name: str = "segments") -> Segments:
     return checked
 
 
+def check_episode(episode: Episode, name: str = "episode") -> Episode:
+    """Returns an episode as NumPy arrays after checking them.
+
+    Raises:
+        ValueError: Shapes disagree, or a reward is not finite; the message names the array or the step.
+    """
+    observations, actions = np.asarray(episode.observations), np.asarray(episode.actions)
+    rewards = np.asarray(episode.rewards, np.float64)
+    if rewards.ndim != 2 or actions.ndim < 1 or len(actions) != len(rewards):
+        raise ValueError(
+            f"{name}: actions must begin with (T,) and rewards be (T, d), got {actions.shape} and {rewards.shape}."
+        )
+    if observations.ndim < 1 or len(observations) != len(actions) + 1:
+        raise ValueError(f"{name}: observations must begin with ({len(actions) + 1},), got {observations.shape}.")
+    if np.ndim(episode.terminated) != 0:
+        raise ValueError(f"{name}: terminated must be one truth value, got shape {np.shape(episode.terminated)}.")
+    for step in np.flatnonzero(~np.isfinite(rewards).all(1)):
+        raise ValueError(f"{name}: step {step} has rewards {rewards[step]}, which must be finite.")
+    return Episode(observations, actions, rewards, bool(episode.terminated))
+
+
 def concatenate(parts: Sequence[Segments]) -> Segments:
     """Joins batches of segments, padding them to the longest.
 
@@ -221,8 +242,13 @@ def cut_segments(
         Segments whose states are observations.
 
     Raises:
-        ValueError: There is no beginning to cut at, or a truncated episode is too short for `absorbing`.
+        ValueError: An episode's arrays do not fit each other, there is no beginning to cut at, or a truncated episode
+            is too short for `absorbing`.
     """
+    episodes = [check_episode(episode, f"episode {which}") for which, episode in enumerate(episodes)]
+    if len({episode.rewards.shape[1] for episode in episodes}) > 1:
+        numbers = [episode.rewards.shape[1] for episode in episodes]
+        raise ValueError(f"Episodes must agree on the number of rewards, got {numbers}.")
     begins = [
         (which, begin)
         for which, episode in enumerate(episodes)
@@ -240,12 +266,12 @@ def cut_segments(
         step = np.minimum(begin + np.arange(length + 1), len(episode.actions))
         acted = np.minimum(step[:-1], len(episode.actions) - 1)
         inside = (begin + np.arange(length)) < len(episode.actions)
-        gained = np.where(inside[:, None], np.asarray(episode.rewards, np.float64)[acted], 0.0)
+        gained = np.where(inside[:, None], episode.rewards[acted], 0.0)
         ended = episode.terminated and rest <= length
         rows.append(
             (
-                np.asarray(episode.observations)[step],
-                np.asarray(episode.actions)[acted],
+                episode.observations[step],
+                episode.actions[acted],
                 gained,
                 length if absorbing else min(rest, length),
                 ended,
