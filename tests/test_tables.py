@@ -13,7 +13,9 @@ from prefront.files import DamagedFileError
 from prefront.indicators import Hypervolume
 from prefront.tables import Table
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8) | st.sampled_from(
+    ["007", "12e5", "true", "false", "inf", "", "-1", '"', "1,2"]
+)
 cells = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(), texts)
 rows = st.lists(st.dictionaries(st.sampled_from(["a", "b", "c d", "é"]), cells, min_size=1), min_size=1, max_size=6)
 
@@ -59,6 +61,19 @@ def test_types_follow_from_the_cells():
     assert math.isnan(table["volume"][1])
     assert table["real"].tolist() == [2.0, math.inf]
     assert Table.from_rows([{"x": "1_000"}])["x"].tolist() == ["1_000"]
+
+
+@given(st.lists(texts, min_size=1))
+def test_text_comes_back_as_it_was_written(values):
+    table = Table.from_rows({"x": value, "y": 1} for value in values)
+    assert table["x"].tolist() == Table.from_csv(table.to_csv())["x"].tolist() == values
+    assert Table.concatenate([table, table])["x"].tolist() == values * 2
+
+
+def test_only_text_that_looks_otherwise_is_quoted():
+    table = Table.from_rows([{"a": "007", "b": "x", "c": 7, "d": "a,b"}, {"a": "", "b": "1", "c": None, "d": "c"}])
+    assert table.to_csv() == 'a,b,c,d\n"007",x,7.0,"a,b"\n"",1,,c\n'
+    assert [column.dtype.kind for column in Table.from_csv(table.to_csv()).columns.values()] == list("UUfU")
 
 
 def test_csv_is_what_the_standard_reader_expects():

@@ -94,6 +94,15 @@ def test_wrong_rows_are_named():
         PreferenceDataset(dataclasses.replace(rows, lengths=lengths), dataset.second, dataset.labels)
 
 
+def test_labels_and_persons_are_vectors():
+    dataset = answered()
+    for labels in (dataset.labels[:, None], dataset.labels[None], 1.0):
+        with pytest.raises(ValueError, match=r"labels must have shape \(n,\), got "):
+            dataclasses.replace(dataset, labels=labels)
+    with pytest.raises(ValueError, match=r"person must have shape \(n,\), got \(60, 1\)"):
+        dataclasses.replace(dataset, person=dataset.person[:, None])
+
+
 def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "answers.safetensors"
     checksum = answered().save(path)
