@@ -50,7 +50,7 @@ from prefront.agents.constrained_rlhf_settings import (
 )
 from prefront.compilation import jit
 from prefront.exact import tilted_duals
-from prefront.files import save_arrays
+from prefront.files import remove_leftovers, save_arrays
 from prefront.learning.failures import TrainingFailure, all_finite, not_finite
 from prefront.learning.lagrangian import effective
 from prefront.learning.sequence_policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
@@ -137,6 +137,8 @@ class Trainer:
         self.method = per_run(method, components, self.runs)
         self.worlds, self.inputs = worlds, RunInputs(statistics, ensemble, optimum)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        if self.checkpoint is not None:
+            remove_leftovers(self.checkpoint)
         policy = SequencePolicy.build(training.network, vocabulary, length)
         program = Program(
             training,

@@ -1,17 +1,12 @@
 """Work that is killed thirty times at random moments ends as if it never had been, and leaves nothing behind."""
 
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
 
 import pytest
 
 TRAINING = """
-import sys
-from prefront.runtime import use_compilation_cache, use_one_thread
-use_one_thread()
-use_compilation_cache()
 from prefront.agents.cmorl import CMORLConfig, train
 from prefront.learning.learner import LearnerConfig
 config = CMORLConfig(
@@ -19,17 +14,14 @@ config = CMORLConfig(
     population=8, total_steps=8 * 4 * 12 * 60, updates_per_evaluation=1, extension_updates=3, weights="random",
     checkpoint_evaluations=2, discount=0.99, reference_point=(-1.0,) * 6,
 )
-print("begun", flush=True)
-train(sys.argv[1], config, 1, checkpoint=sys.argv[2]).front.save(sys.argv[2] + "/front")
+train(id, config, 1, checkpoint=folder).front.save(folder + "/front")
 """
 STUDY = """
-import sys
 from prefront.cli import main
-print("begun", flush=True)
-sys.exit(main(["run", "identifiability", "--preset", "smoke", "--jobs", "0", "--out", sys.argv[2], "--name", "run"]))
+assert main(["run", id, "--preset", "smoke", "--jobs", "0", "--out", folder, "--name", "run"]) == 0
 """
 SUBJECTS = {
-    "a study": (STUDY, "-"),
+    "a study": (STUDY, "identifiability"),
     "training, compiled": (TRAINING, "prefront/FruitTree-v0"),
     "training, on the host": (TRAINING, "fruit-tree-v0"),
 }
@@ -43,19 +35,23 @@ def contents(folder):
     }
 
 
+# Each attempt is a process of its own, forked from one that has imported everything and computed nothing.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["prefront.cli", "prefront.agents.cmorl", "prefront.experiments.identifiability"])
+
+
 def begin(subject, folder):
-    program, argument = SUBJECTS[subject]
-    command = [sys.executable, "-c", program, argument, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout.readline() == b"begun\n"
+    program, id = SUBJECTS[subject]
+    process = PROCESSES.Process(target=exec, args=(program, {"id": id, "folder": str(folder)}))
+    process.start()
     return process
 
 
 def end(subject, folder):
     """Seconds until the work is done."""
     start, process = time.monotonic(), begin(subject, folder)
-    process.communicate()
-    assert process.returncode == 0
+    process.join()
+    assert process.exitcode == 0
     return time.monotonic() - start
 
 
@@ -74,10 +70,10 @@ def test_thirty_kills_change_nothing_and_leave_nothing(tmp_path, subject):
         folder = tmp_path / str(number)
         for _ in range(2):
             process = begin(subject, folder)
-            time.sleep(rng.uniform(0.0, 0.7 * seconds))
+            time.sleep(rng.uniform(0.0, 0.8 * seconds))
             process.kill()
-            kills += process.wait() < 0
-            process.stdout.close()
+            process.join()
+            kills += process.exitcode < 0
         end(subject, folder)
         assert contents(folder) == whole
         assert not list(folder.rglob("*.tmp"))

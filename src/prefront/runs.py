@@ -223,7 +223,7 @@ class Run:
         return pending
 
     def _jobs(self) -> list[tuple[int, str]]:
-        return [(seed, part) for part in self.parts for seed in range(self.config.seeds)]
+        return [(seed, part) for part in self.parts for seed in self.config.every_seed]
 
     def _owner(self, seed: int, part: str) -> dict[str, Any]:
         return {"config": self.config.identity, "seed": seed, "part": part}

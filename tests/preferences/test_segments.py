@@ -130,13 +130,13 @@ def test_segments_are_a_pytree():
     assert len(segments[np.array([True, False, True])]) == 2
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("discount", [np.nan, 0.0, -1.0, 1.5, np.inf])
 def test_returns_need_a_discount(discount):
     segments = sample_segments(CORRIDOR, 2, 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"discount must lie in \(0, 1\], got"):
         segments.returns(discount)
-=======
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -152,4 +152,3 @@ def test_episodes_whose_arrays_do_not_fit_are_named(fields, message):
     good = Episode(np.zeros((5, 3)), np.zeros(4, int), np.zeros((4, 2)), False)
     with pytest.raises(ValueError, match=message):
         cut_segments([good, good._replace(**fields)], 3, 2, np.random.default_rng(0))
->>>>>>> bc79b6f (Test that text, labels, episodes and JSON shapes are kept or refused by name)

@@ -269,7 +269,7 @@ class PolicyNetwork:
         kind: Any = self.encoder.kind
         try:
             other = type(self).for_spaces(observation_space, action_space, kind, self.body.hidden)
-            limits = {} if bounds else {"low": other.encoder.low, "high": other.encoder.high}
+            limits: dict[str, Any] = {} if bounds else {"low": other.encoder.low, "high": other.encoder.high}
             mine = dataclasses.replace(self.encoder, **limits)
             fits = dataclasses.replace(self, body=dataclasses.replace(self.body, encoder=mine)) == other
         except ValueError:

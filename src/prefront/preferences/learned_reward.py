@@ -226,7 +226,7 @@ class LearnedRewardWrapper(gym.Wrapper[Any, Any, Any, Any]):
         """Takes one step; the reward is the learned one, a float, or float32 of shape (number of names,)."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         stated = self._space is not None
-        vector = checked_reward(reward, self.env, self._space) if stated else np.atleast_1d(reward)
+        vector = checked_reward(reward, self.env, self._space) if stated else np.atleast_1d(np.asarray(reward))
         vector = vector.astype(np.float32)
         paid = np.asarray(self.reward_function(self._observation, action, vector), np.float32)
         self._observation = observation
