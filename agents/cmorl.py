@@ -13,7 +13,11 @@ the extent of the archive in objective j: the same share of what is at stake, wh
 On returns from 0 to R_j it is the paper's threshold at the best policy, and looser below. J and J(pi_r) come from one
 estimator: the mean lambda-return of the stochastic policy where episodes start, or `return_episodes` whole episodes, or
 the transition table where policies are evaluated by it. Before an extension pi_r is measured, and after it the finished
-learners are, at rest.
+learners are, at rest. The barrier (IPO) grows sharper over the course of an extension, as interior-point methods do, so
+that its optimum ends 1 / (t factor) of the range inside the constraint; the paper's t stays as it is. Multipliers
+(Lagrangian) follow a proportional-integral controller per learner, and the trust region (CPO) shrinks, so that either
+comes to rest within the extension, half a percent of the range inside. All hold the returns that they are told: by the
+critic's estimates they are held only as well as the critic knows them.
 """
 
 from __future__ import annotations
@@ -142,6 +146,8 @@ class _Discovery:
             task.discount,
             constraint="lagrangian" if config.extension == "lagrangian" else "ipo",
             sharpness=config.barrier_sharpness,
+            sharpening=config.barrier_sharpening,
+            multiplier_gain=config.multiplier_gain,
             multiplier_rate=config.multiplier_rate,
             trust_region=config.trust_region,
         )
@@ -247,8 +253,9 @@ class _Discovery:
         rate = config.learner.learning_rate * (1.0 if phase.stage == 1 else config.extension_rate)
         rate *= 0.0 if start or end else 1.0 - config.linear_decay * passed / whole
         new, progress = phase.stage == 1, passed / whole if phase.stage == 1 else 1.0
+        course = 0.0 if phase.stage == 1 else min(max(passed / max(whole - 1, 1), 0.0), 1.0)
         updates = np.int32(config.updates_per_evaluation)
-        order = Order(phase.goal, np.float32(rate), np.bool_(new), updates, np.float32(progress))
+        order = Order(phase.goal, np.float32(rate), np.bool_(new), updates, np.float32(progress), np.float32(course))
         self.population, outcome = self._active.advance(self.population, order)
         returns, learners = np.asarray(outcome.returns), self.population.learners
         stored = {"policy": learners.policy, "critic": learners.critic, "scale": learners.scale}

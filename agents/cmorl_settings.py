@@ -36,9 +36,13 @@ class CMORLConfig:
         extension_rate: First learning rate of an extension as a share of stage 1's.
         beta: Share of a policy's return, in units of the objective's range, that an extension must keep.
         slack_spread: Width of a uniform random addition to the slack 1 - beta, drawn per learner and objective.
-        barrier_sharpness: The t of the logarithmic barrier.
-        multiplier_rate: Step size of the Lagrangian's multipliers.
-        trust_region: Largest Kullback-Leibler divergence of one "cpo" step, in nats.
+        barrier_sharpness: The t of the logarithmic barrier when an extension starts. The barrier's optimum lies about
+            1 / t of an objective's range inside its constraint.
+        barrier_sharpening: Factor by which t grows over the course of an extension, geometrically; 1 leaves it.
+        multiplier_gain: Multiplier of the Lagrangian per violation in ranges: the controller's proportional part.
+        multiplier_rate: Step size of the controller's integral part.
+        trust_region: Largest Kullback-Leibler divergence of an extension's first "cpo" step, in nats; it shrinks to a
+            25th of it.
         archive_capacity: Most policies in the archive; the most crowded are dropped. None keeps all.
         discount: Evaluation discount; None takes the environment's own.
         reference_point: Reference point of the hypervolume; None takes the environment's own.
@@ -65,7 +69,9 @@ class CMORLConfig:
     beta: float = 0.9
     slack_spread: float = 0.0
     barrier_sharpness: float = 20.0
-    multiplier_rate: float = 0.5
+    barrier_sharpening: float = 5.0
+    multiplier_gain: float = 20.0
+    multiplier_rate: float = 2.0
     trust_region: float = 0.01
     archive_capacity: int | None = 200
     discount: float | None = None
@@ -96,6 +102,7 @@ PAPER = CMORLConfig(
     evaluation_episodes=10,
     extension_updates=4,
     selected=6,
+    barrier_sharpening=1.0,
 )
 PERCEPTRONS = dataclasses.replace(PAPER.learner, network="mlp")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from prefront.learning.archive import Archive
-from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, updated_multipliers
+from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, controlled_multipliers
 from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.normalisation import no_moments, update_moments
@@ -76,9 +76,12 @@ def test_a_violated_constraint_keeps_pulling():
     np.testing.assert_allclose(weights, [1.0, RECOVERY_WEIGHT])
 
 
-def test_multipliers_rise_with_violation_only_and_stay_bounded():
-    rise = updated_multipliers(jnp.zeros(3), jnp.array([0.0, 1.0, 0.0]), jnp.array([-jnp.inf, 0.0, 100.0]), 0.5)
-    np.testing.assert_allclose(rise, [0.0, 0.0, 10.0])
+def test_multipliers_are_the_proportional_and_the_integral_part_and_stay_bounded():
+    """Violations .02, .2 (the integral heeds .05 of it), -.02 and 100; without a constraint the multiplier is 0."""
+    values, thresholds = jnp.array([0.0, 0.48, 0.3, 1.02, 0.0]), jnp.array([-jnp.inf, 0.5, 0.5, 1.0, 100.0])
+    integral, multipliers = controlled_multipliers(jnp.ones(5), values, thresholds, 20.0, 2.0)
+    np.testing.assert_allclose(integral, [1.0, 1.04, 1.1, 0.96, 1.1], rtol=1e-5)
+    np.testing.assert_allclose(multipliers, [0.0, 1.44, 5.1, 0.56, 10.0], rtol=1e-5)
 
 
 def test_conjugate_gradients_solve_a_system():
@@ -143,7 +146,7 @@ def test_the_entropy_bonus_decays_with_the_training_that_is_done():
         )
         row, ends = jnp.zeros((4, 2), jnp.int32), jnp.ones((4, 2), bool)
         rewards = jnp.zeros((4, 2, 1))
-        episodes = Trajectory(row, row, rewards, ends, ~ends, row, ends, rewards)
+        episodes = Trajectory(row, row, rewards, ends, ~ends, row, row, rewards)
         goal = Goal(jnp.ones(1), jnp.array([-jnp.inf]), jnp.array([jnp.inf]))
         rate = jnp.float32(0.1)
         learned = network.learn(learner, episodes, goal, jax.random.key(1), rate, progress=jnp.float32(progress))
@@ -168,7 +171,7 @@ def test_clipping_hides_how_much_a_rare_reward_is_worth():
         learner = network.init(jax.random.key(0))._replace(scale=jnp.array([0.05]))
         row, ends = jnp.zeros((4, 2), jnp.int32), jnp.ones((4, 2), bool)
         rewards = jnp.full((4, 2, 1), reward)
-        episodes = Trajectory(row, row, rewards, ends, ~ends, row, ends, rewards)
+        episodes = Trajectory(row, row, rewards, ends, ~ends, row, row, rewards)
         goal = Goal(jnp.ones(1), jnp.array([-jnp.inf]), jnp.array([jnp.inf]))
         return network.learn(learner, episodes, goal, jax.random.key(1), jnp.float32(0.0)).estimate
 

@@ -132,7 +132,7 @@ def test_a_still_policys_estimate_is_the_mean_over_all_its_episodes():
 
     def measured(learner, returns, started, rate):
         nothing = [None] * len(Trajectory._fields)
-        trajectory = Trajectory(*nothing)._replace(started=np.array([started]))
+        trajectory = Trajectory(*nothing)._replace(elapsed=np.array([[0 if one else 1 for one in started]]))
         return network._measured(learner, trajectory, np.array([returns], np.float32)[..., None], rate)
 
     learner = measured(learner, [7.0, 7.0], [False, False], 0.0)

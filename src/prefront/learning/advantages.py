@@ -50,3 +50,18 @@ def generalised_advantages(
 
     _, advantages = jax.lax.scan(backward, jnp.zeros_like(errors[0]), (errors, goes_on), reverse=True)
     return Estimates(advantages, advantages + values)
+
+
+def visit_weights(elapsed: jax.Array, gamma: float) -> jax.Array:
+    """Returns weights by which a mean over steps is one over the discounted state distribution, same shape, sum 1.
+
+    A step that an episode takes after t others counts gamma^t (Sutton et al. 2000, Theorem 1). The weights say nothing
+    of steps that are not among the given ones.
+
+    Args:
+        elapsed: Steps that the episode had taken before, any shape.
+        gamma: Discount.
+    """
+    # Counted from the earliest, as powers of late steps would vanish.
+    weights = gamma ** (elapsed - elapsed.min()).astype(jnp.float32)
+    return weights / weights.sum()

@@ -110,12 +110,11 @@ class HostTrainer:
             encoded, raw, actions = self._act(policies, self._observation, noise[t])
             step = self.training.step(np.asarray(actions))
             self._check(population, moment, observation=step.final, reward=step.reward)
-            started = self._elapsed == 0
             self._accumulated = gamma * self._accumulated + step.reward
             final = self._encode(step.final)
-            by_copy = (step.reward, step.terminated, step.truncated, started, self._accumulated)
-            reward, terminated, truncated, started, accumulated = (self._by_learner(part) for part in by_copy)
-            parts = (encoded, raw, reward, terminated, truncated, final, started, accumulated)
+            by_copy = (step.reward, step.terminated, step.truncated, self._elapsed, self._accumulated)
+            reward, terminated, truncated, elapsed, accumulated = (self._by_learner(part) for part in by_copy)
+            parts = (encoded, raw, reward, terminated, truncated, final, elapsed, accumulated)
             steps.append(tuple(np.asarray(part) for part in parts))
             ended = step.terminated | step.truncated
             self._observation = step.observation

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from prefront.checks import INFINITE, check_between, check_least, check_positive, check_types
-from prefront.learning.advantages import generalised_advantages
-from prefront.learning.constrained import barrier_weights, updated_multipliers
+from prefront.learning.advantages import generalised_advantages, visit_weights
+from prefront.learning.constrained import FIRST_MULTIPLIER, MARGIN, barrier_weights, controlled_multipliers
 from prefront.learning.networks import Kind, Parameters, PolicyNetwork, ValueNetwork
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
 from prefront.learning.rollouts import Array, Trajectory
@@ -23,6 +23,10 @@ from prefront.learning.trust_region import trust_region_step
 
 # Share of its weight that an episode keeps in the estimate of a policy's return when the policy changes.
 MEMORY = 0.5
+# The same for the discounted length of episodes, whose starts may lie many updates apart.
+LENGTH_MEMORY = 0.9
+# Share of its trust region's radius that is lost over the course of an extension, so that it comes to rest.
+SHRINKAGE = 0.8
 
 Constraint = Literal["ipo", "lagrangian", "cpo"]
 
@@ -115,7 +119,8 @@ class Learner(NamedTuple):
         scale: What rewards are divided by, shape (objectives,).
         estimate: Running estimate of the stochastic policy's expected discounted return; NaN before the first.
         episodes: Number of episodes that it stands on; those of earlier policies count ever less.
-        multipliers: Multipliers of the Lagrangian.
+        visits: Running sums, shape (2,): of discounted steps, and of the episodes that took them.
+        multipliers: Integral parts of the Lagrangian's multipliers, shape (objectives,).
     """
 
     policy: Parameters
@@ -124,6 +129,7 @@ class Learner(NamedTuple):
     scale: jax.Array
     estimate: jax.Array
     episodes: jax.Array
+    visits: jax.Array
     multipliers: jax.Array
 
 
@@ -137,7 +143,9 @@ class ActorCritic:
     gamma: float
     constraint: Constraint = "ipo"
     sharpness: float = 20.0
-    multiplier_rate: float = 0.5
+    sharpening: float = 1.0
+    multiplier_gain: float = 20.0
+    multiplier_rate: float = 2.0
     trust_region: float = 0.01
 
     @classmethod
@@ -170,7 +178,8 @@ class ActorCritic:
         """Returns a learner with these parameters and a fresh optimiser."""
         optimiser = self.optimiser.init((policy["weights"], critic["weights"]))
         unknown = jnp.full(self.critic.outputs, jnp.nan, jnp.float32)
-        return Learner(policy, critic, optimiser, scale, unknown, jnp.zeros(()), jnp.zeros(self.critic.outputs))
+        multipliers = jnp.full(self.critic.outputs, FIRST_MULTIPLIER, jnp.float32)
+        return Learner(policy, critic, optimiser, scale, unknown, jnp.zeros(()), jnp.zeros(2), multipliers)
 
     def learn(
         self,
@@ -181,6 +190,7 @@ class ActorCritic:
         learning_rate: jax.Array,
         known: jax.Array | None = None,
         progress: Array = 0.0,
+        course: Array = 0.0,
     ) -> Learner:
         """Improves a learner by one trajectory; a learning rate of 0 only measures its expected return.
 
@@ -192,6 +202,7 @@ class ActorCritic:
             learning_rate: Step size.
             known: The policy's expected discounted return, where it need not be estimated, shape (objectives,).
             progress: How much of its training is done, in [0, 1], by which the entropy bonus decays.
+            course: How much of its extension is done, in [0, 1], by which constraints are held ever more sharply.
         """
         config = self.config
         rewards = trajectory.reward / learner.scale
@@ -212,7 +223,9 @@ class ActorCritic:
             learner = self._measured(learner, trajectory, estimates.returns, learning_rate)
         else:
             learner = learner._replace(estimate=known)
-        learner, weights = self._weighted(learner, goal)
+        learner, weights = self._weighted(learner, goal, course)
+        # Steps count alike here, early or late: each state's part of the gradient is right up to a positive factor, so
+        # a table comes to rest where it should. A trust region asks for the size of the change, and weighs them.
         advantages = standardise((estimates.advantages @ weights).ravel())
 
         old = over_steps(lambda encoded: self.policy.distribution_of(learner.policy, encoded))(trajectory.encoded)
@@ -254,7 +267,8 @@ class ActorCritic:
         keys = jax.random.split(key, config.epochs)
         (after, optimiser), _ = jax.lax.scan(epoch, (weights_before, learner.optimiser), keys)
         if self.constraint == "cpo":
-            moved = self._trust_region_step(learner, trajectory, estimates.advantages, goal)
+            learner = self._visited(learner, trajectory, learning_rate, endless=known is None)
+            moved = self._trust_region_step(learner, trajectory, estimates.advantages, goal, course)
             after = (jax.tree.map(lambda new, old: jnp.where(learning_rate > 0, new, old), moved, after[0]), after[1])
         return learner._replace(
             policy={**learner.policy, "weights": after[0]},
@@ -263,14 +277,15 @@ class ActorCritic:
         )
 
     def _trust_region_step(
-        self, learner: Learner, trajectory: Trajectory, advantages: jax.Array, goal: Goal
+        self, learner: Learner, trajectory: Trajectory, advantages: jax.Array, goal: Goal, course: Array
     ) -> Parameters:
         """Moves the policy by one constrained step; all returns are in the goal's units."""
         units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
-        # A return is the mean of steps times how many an episode has, those far off discounted.
-        length = trajectory.started.size / jnp.maximum(trajectory.started.sum(), 1)
-        horizon = length if self.gamma == 1.0 else (1.0 - self.gamma**length) / (1.0 - self.gamma)
-        centred = (advantages - advantages.mean((0, 1))) * learner.scale / units * horizon
+        # A return is the mean over the discounted state distribution times an episode's discounted number of steps.
+        chances = visit_weights(trajectory.elapsed, self.gamma)
+        horizon = learner.visits[0] / jnp.maximum(learner.visits[1], 1e-6)
+        mean = lambda steps: jnp.tensordot(chances, steps)  # noqa: E731
+        centred = (advantages - mean(advantages)) * learner.scale / units * horizon
         distributions = jax.vmap(jax.vmap(self.policy.distribution_of, (None, 0)), (None, 0))
         old = distributions(learner.policy, trajectory.encoded)
         old_log = old.log_probability(trajectory.action)
@@ -280,15 +295,16 @@ class ActorCritic:
 
         def surrogates(weights: Parameters) -> jax.Array:
             ratio = jnp.exp(new(weights).log_probability(trajectory.action) - old_log)
-            return jnp.mean((ratio[..., None] - 1.0) * centred, (0, 1))
+            return mean((ratio[..., None] - 1.0) * centred)
 
         def divergence(weights: Parameters) -> jax.Array:
-            return jnp.mean(old.divergence(new(weights)))
+            return mean(old.divergence(new(weights)))
 
-        slack = (learner.estimate - goal.thresholds) / units
+        slack = (learner.estimate - goal.thresholds) / units - MARGIN
         slack = jnp.where(jnp.isfinite(goal.thresholds), slack, jnp.inf)
         weights = learner.policy["weights"]
-        return trust_region_step(surrogates, divergence, weights, goal.weights, slack, self.trust_region)
+        bound = self.trust_region * (1.0 - SHRINKAGE * course) ** 2
+        return trust_region_step(surrogates, divergence, weights, goal.weights, slack, bound)
 
     def _measured(
         self, learner: Learner, trajectory: Trajectory, returns: jax.Array, learning_rate: jax.Array
@@ -305,15 +321,28 @@ class ActorCritic:
         estimate = jnp.where(episodes > 0, total / jnp.maximum(episodes, 1e-6), learner.estimate)
         return learner._replace(estimate=estimate, episodes=episodes)
 
-    def _weighted(self, learner: Learner, goal: Goal) -> tuple[Learner, jax.Array]:
+    def _visited(self, learner: Learner, trajectory: Trajectory, learning_rate: jax.Array, endless: bool) -> Learner:
+        """Updates the discounted length of episodes; where returns go on beyond a time limit, so does the length."""
+        steps = jnp.sum(self.gamma ** trajectory.elapsed.astype(jnp.float32))
+        if endless and self.gamma < 1.0:
+            beyond = trajectory.truncated * self.gamma ** (trajectory.elapsed + 1.0) / (1.0 - self.gamma)
+            steps += beyond.sum()
+        kept = learner.visits * jnp.where(learning_rate == 0.0, 1.0, LENGTH_MEMORY)
+        return learner._replace(visits=kept + jnp.stack([steps, trajectory.started.sum().astype(jnp.float32)]))
+
+    def _weighted(self, learner: Learner, goal: Goal, course: Array) -> tuple[Learner, jax.Array]:
         """Returns the weights of the scaled vector advantage, and the learner with its multipliers updated."""
         units = jnp.where(jnp.isfinite(goal.units), goal.units, learner.scale)
         estimate = jnp.where(jnp.isnan(learner.estimate), jnp.inf, learner.estimate) / units
         thresholds = goal.thresholds / units
         if self.constraint != "lagrangian":
-            weights = barrier_weights(goal.weights, estimate, thresholds, self.sharpness)
+            sharpness = self.sharpness * self.sharpening**course
+            weights = barrier_weights(goal.weights, estimate, thresholds, sharpness)
         else:
-            multipliers = updated_multipliers(learner.multipliers, estimate, thresholds, self.multiplier_rate)
-            learner = learner._replace(multipliers=multipliers)
+            gain, rate = self.multiplier_gain, self.multiplier_rate
+            integral, multipliers = controlled_multipliers(
+                learner.multipliers, estimate, thresholds + MARGIN, gain, rate
+            )
+            learner = learner._replace(multipliers=integral)
             weights = goal.weights + multipliers
         return learner, weights * learner.scale / units

@@ -54,6 +54,7 @@ class Order(NamedTuple):
         adapt: Whether the pooled statistics that scale rewards and features are updated.
         updates: Number of updates.
         progress: How much of the training from scratch is done, in [0, 1].
+        course: How much of the extension is done, in [0, 1].
     """
 
     goal: Goal
@@ -61,6 +62,7 @@ class Order(NamedTuple):
     adapt: Array
     updates: Array
     progress: Array = np.float32(0.0)
+    course: Array = np.float32(0.0)
 
 
 def learner_keys(seed: Array, iteration: jax.Array, number: int) -> jax.Array:
@@ -101,8 +103,8 @@ def learn_all(
         rewards = _where(order.adapt, update_moments(rewards, trajectories.accumulated), rewards)
         scale = jnp.broadcast_to(rewards.scale, learners.scale.shape)
         learners = learners._replace(scale=jnp.where(order.adapt, scale, learners.scale))
-    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None, None if known is None else 0, None))(
-        learners, trajectories, order.goal, keys, order.learning_rate, known, order.progress
+    learned = jax.vmap(network.learn, in_axes=(0, 0, 0, 0, None, None if known is None else 0, None, None))(
+        learners, trajectories, order.goal, keys, order.learning_rate, known, order.progress, order.course
     )
     # At rate 0 the weights stay by themselves, but Adam's moments would not.
     idle = order.learning_rate == 0.0

@@ -29,7 +29,7 @@ class Trajectory(NamedTuple):
         terminated: Whether the episode ended for good.
         truncated: Whether the time limit cut it, and it did not terminate.
         next_encoded: Encoded observation after the step, before any reset.
-        started: Whether the step was the first of its episode.
+        elapsed: Steps that the episode had taken before.
         accumulated: Discounted sum of the episode's rewards so far, newest undiscounted; for reward scaling.
     """
 
@@ -39,8 +39,13 @@ class Trajectory(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     next_encoded: jax.Array
-    started: jax.Array
+    elapsed: jax.Array
     accumulated: jax.Array
+
+    @property
+    def started(self) -> jax.Array:
+        """Whether the step was the first of its episode."""
+        return self.elapsed == 0
 
 
 class Copies(NamedTuple):
@@ -102,9 +107,8 @@ def collect(
             jnp.where(ended, 0, copy.elapsed + 1),
             jnp.where(ended, 0.0, accumulated),
         )
-        started = copy.elapsed == 0
         return following, Trajectory(
-            copy.encoded, raw, taken.reward, taken.terminated, truncated, next_encoded, started, accumulated
+            copy.encoded, raw, taken.reward, taken.terminated, truncated, next_encoded, copy.elapsed, accumulated
         )
 
     def step(copies: Copies, at: tuple[jax.Array, jax.Array]) -> tuple[Copies, Trajectory]:

@@ -3,7 +3,8 @@
 To first order the step maximises the weighted objective subject to the constraints and a bound on the mean
 Kullback-Leibler divergence; a backtracking line search then holds the surrogates and the divergence to it. What is
 guaranteed is thus the surrogate of the rollout's data, not the true return, and a learner that has left the feasible
-set steps back towards it.
+set steps back towards it. The surrogates' slope is the return's where steps are weighted by the discount
+(`prefront.learning.advantages.visit_weights`) and rollouts show what episodes are like from their start.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def trust_region_step(
     parameters: Any,
     weights: jax.Array,
     slack: jax.Array,
-    bound: float,
+    bound: float | jax.Array,
 ) -> Any:
     """Takes one step of constrained policy optimisation.
 
@@ -70,7 +71,7 @@ def trust_region_step(
     return restore(flat + size * step)
 
 
-def step_weights(products: jax.Array, weights: jax.Array, slack: jax.Array, bound: float) -> jax.Array:
+def step_weights(products: jax.Array, weights: jax.Array, slack: jax.Array, bound: float | jax.Array) -> jax.Array:
     """Solves the step's dual problem (Eq. 12): how much of each objective's natural gradient to take.
 
     Maximises w' G u subject to (G u)_j + slack_j >= 0 and u' G u / 2 <= bound, by coordinate ascent in the multipliers.
