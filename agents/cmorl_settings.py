@@ -137,6 +137,10 @@ PUBLISHED: dict[str, CMORLConfig] = {
 PERCEPTRON = LearnerConfig(network="mlp", copies=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
 TABLE = LearnerConfig(network="tabular", copies=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 
+# Figures in the comments below are of barriers whose t stayed 20. With the one that grows to 100, seed 100 found all 10
+# points of DeepSeaTreasure and all 64 of FruitTree as before; 0 and .016 of the finished learners violated. Where
+# returns are not known exactly and `return_episodes` is 0, constraints hold as well as the critic knows the returns.
+
 # Deep seas: perceptrons on coordinates generalise from cell to cell; tables seldom reach the far treasures.
 SEA = CMORLConfig(
     learner=PERCEPTRON,
