@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.compilation import jit
-from prefront.exact.tilted import best_of_n_divergence, reference_policy, sample
-from prefront.preferences.sequence_models import model_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, World, gold
+from prefront.envs.token_task import TokenWorldSettings, World, gold
+from prefront.exact.kl_regularised import best_of_n_divergence, reference_policy, sample
+from prefront.preferences.models.sequences import model_rewards
+from prefront.system.compilation import jit
 
 Scalarise = Callable[[jax.Array], jax.Array]
 

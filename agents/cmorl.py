@@ -32,18 +32,18 @@ import jax
 import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
-from prefront.environment import Environment
-from prefront.files import load_arrays, remove_leftovers, save_arrays
-from prefront.front import Front
-from prefront.identity import differences
-from prefront.learning.archive import Archive, stacked, unstacked
+from prefront.learning.exact_evaluation import transition_table
 from prefront.learning.failures import TrainingFailure
 from prefront.learning.host_training import HostTrainer
-from prefront.learning.learner import ActorCritic, Goal
-from prefront.learning.policy_tables import transition_table
 from prefront.learning.population import CompiledTrainer, Order
-from prefront.learning.tasks import Task
-from prefront.weights import dirichlet_weights, riesz_weights
+from prefront.learning.ppo import ActorCritic, Goal
+from prefront.pareto.archive import Archive, stacked, unstacked
+from prefront.pareto.weights import dirichlet_weights, riesz_weights
+from prefront.policies.front import Front
+from prefront.system.files import load_arrays, remove_leftovers, save_arrays
+from prefront.tasks.environment import Environment
+from prefront.tasks.identity import differences
+from prefront.tasks.task import Task
 
 __all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "linear_config_for", "train"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from prefront.checks import check_between, check_least, check_positive, check_types, nearest_names
-from prefront.learning.learner import LearnerConfig
+from prefront.learning.ppo import LearnerConfig
+from prefront.system.checks import check_between, check_least, check_positive, check_types, nearest_names
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,14 +48,14 @@ from prefront.agents.constrained_rlhf_settings import (
     method_settings,
     per_run,
 )
-from prefront.compilation import jit
-from prefront.exact import tilted_duals
-from prefront.files import remove_leftovers, save_arrays
+from prefront.envs.token_task import TokenWorldSettings, World
+from prefront.exact import kl_constrained
 from prefront.learning.failures import TrainingFailure, all_finite, not_finite
 from prefront.learning.lagrangian import effective
-from prefront.learning.sequence_policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
-from prefront.preferences.sequence_models import RewardModels, linear_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, World
+from prefront.preferences.models.sequences import RewardModels, linear_rewards
+from prefront.sequences.policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
+from prefront.system.compilation import jit
+from prefront.system.files import remove_leftovers, save_arrays
 
 __all__ = [
     "METHODS",
@@ -255,12 +255,12 @@ class Trainer:
             own = np.unique(self.method.thresholds if self.shared else self.method.thresholds[run : run + 1], axis=0)
             for theta in own:
                 if not self.method.upper:
-                    tilted_duals.check_reachable(world.reference, rewards, theta, length, self.method.equality)
+                    kl_constrained.check_reachable(world.reference, rewards, theta, length, self.method.equality)
                     continue
-                low_high = tilted_duals.reward_range(world.reference, rewards, length)
+                low_high = kl_constrained.reward_range(world.reference, rewards, length)
                 if (theta < low_high[:, 0]).any():
                     ranges = ", ".join(f"[{low:.4g}, {high:.4g}]" for low, high in low_high)
-                    raise tilted_duals.UnreachableThresholdsError(
+                    raise kl_constrained.UnreachableThresholdsError(
                         f"No policy stays below the thresholds {theta}; the reachable ranges are {ranges}."
                     )
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings
-from prefront.exact import tilted
+from prefront.envs.token_task import World, gold
+from prefront.exact import kl_regularised
 from prefront.learning.advantages import generalised_advantages
 from prefront.learning.failures import first_failure
 from prefront.learning.lagrangian import (
@@ -26,14 +27,13 @@ from prefront.learning.lagrangian import (
     multiplier_step,
 )
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
-from prefront.learning.sequence_policies import SequenceNetwork, SequencePolicy
-from prefront.preferences.sequence_models import (
+from prefront.preferences.models.sequences import (
     RewardModels,
     RewardModelSettings,
     linear_rewards,
     model_rewards,
 )
-from prefront.preferences.sequence_worlds import World, gold
+from prefront.sequences.policies import SequenceNetwork, SequencePolicy
 
 # What is watched for values that are not finite, in this order.
 QUANTITIES = ("reward", "KL", "multiplier", "policy loss", "value loss", "parameter")
@@ -263,7 +263,7 @@ def evaluate(
     judged = judge(world, sequences)
     if program.exact:
         table = policy.table(state.policy, reference)
-        rewards = tilted.expected_rewards(reference.initial, linear_rewards(world.models), table)
+        rewards = kl_regularised.expected_rewards(reference.initial, linear_rewards(world.models), table)
     else:
         rewards = world_rewards(program, world, None, sequences).mean(0)
     measured = {
@@ -286,15 +286,17 @@ def evaluate(
         measured["threshold_errors"] = (rewards - thresholds) / jnp.maximum(jnp.abs(thresholds), 1.0)
         measured["threshold_error"] = jnp.abs(measured["threshold_errors"]).mean()
     if inputs.optimum is not None:
-        optimum = tilted.tilted_policy(reference, linear_rewards(world.models), inputs.optimum, policy.network.length)
+        optimum = kl_regularised.tilted_policy(
+            reference, linear_rewards(world.models), inputs.optimum, policy.network.length
+        )
         if policy.network.tabular:
-            distance = tilted.divergence(reference.initial, policy.table(state.policy, reference), optimum)
+            distance = kl_regularised.divergence(reference.initial, policy.table(state.policy, reference), optimum)
         else:
             steps = jnp.arange(policy.network.length)
             at_optimum = optimum[steps, sequences[:, :-1]]
             own = policy.log_distributions(state.policy, reference, sequences)
             distance = jnp.mean(jnp.sum(jnp.exp(own) * (own - at_optimum), axis=(1, 2)))
-        best = tilted.sample(key, reference.initial, optimum, training.evaluation_sequences)
+        best = kl_regularised.sample(key, reference.initial, optimum, training.evaluation_sequences)
         measured |= {"optimum_divergence": distance, "gold_gap": judge(world, best).mean() - judged.mean()}
     return measured
 
@@ -313,7 +315,7 @@ def _batch(
     learned = learned_rewards(method, rewards, inputs.statistics)
     last = jnp.arange(program.policy.network.length) == program.policy.network.length - 1
     if program.per_token:
-        per_token = tilted.count_increments(linear_rewards(world.models), sequences)
+        per_token = kl_regularised.count_increments(linear_rewards(world.models), sequences)
     else:
         per_token = last[:, None] * learned[:, None]
     every = jnp.concatenate([per_token, (log_reference - log_p)[..., None]], axis=-1).swapaxes(0, 1)
@@ -329,7 +331,7 @@ def _batch(
 def _update(
     program: Program,
     method: MethodSettings,
-    reference: tilted.MarkovReference,
+    reference: kl_regularised.MarkovReference,
     state: LearnerState,
     batch: _Batch,
     share: jax.Array,

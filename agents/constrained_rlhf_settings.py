@@ -9,8 +9,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from prefront.checks import LARGEST, MANY, check_between, check_least, check_most, check_types, nearest_names
-from prefront.learning.sequence_policies import SequenceNetworkSettings
+from prefront.sequences.policies import SequenceNetworkSettings
+from prefront.system.checks import LARGEST, MANY, check_between, check_least, check_most, check_types, nearest_names
 
 RewardTransform = Callable[[jax.Array, Any], jax.Array]
 """Maps rewards (n, K), or (n, K, M) of an ensemble, and a pytree of statistics to rewards (n,) or (n, K)."""

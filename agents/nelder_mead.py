@@ -18,9 +18,9 @@ import numpy as np
 from prefront.agents.constrained_rlhf import Trainer, TrainingResult
 from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings, method_settings
 from prefront.agents.proxy_points import exact_sweep
-from prefront.exact import tilted_duals
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, World
+from prefront.envs.token_task import TokenWorldSettings, World
+from prefront.exact import kl_constrained
+from prefront.preferences.models.sequences import linear_rewards
 
 REFLECTION, EXPANSION, CONTRACTION, SHRINK = 1.0, 2.0, 0.5, 0.5
 CLOSE, LARGEST_SHARE = 0.05, 1 / 8
@@ -124,7 +124,7 @@ def starting_simplex(settings: TokenWorldSettings, world: World, share: float = 
     if settings.reward_model.kind != "linear":
         raise ValueError(f"The reachable region of {settings.reward_model.kind!r} reward models is not known.")
     rewards = linear_rewards(world.models)
-    high = tilted_duals.reward_range(world.reference, rewards, settings.length)[:, 1]
+    high = kl_constrained.reward_range(world.reference, rewards, settings.length)[:, 1]
     simplex = np.vstack([np.zeros(len(high)), np.eye(len(high))]) * size * high + share * high
     while not all(_reachable(settings, world, point) for point in simplex):
         simplex = simplex / 2
@@ -152,10 +152,10 @@ def search_exactly(
 
     def gold_at(theta: np.ndarray) -> float:
         try:
-            solved = tilted_duals.solve_equalities(
+            solved = kl_constrained.solve_equalities(
                 world.reference, linear_rewards(world.models), theta, settings.length
             )
-        except tilted_duals.UnreachableThresholdsError:
+        except kl_constrained.UnreachableThresholdsError:
             return -np.inf
         return float(exact_sweep(settings, world, key, solved.multipliers[None], np.ones(1), samples).gold[0, 0])
 
@@ -266,7 +266,7 @@ def _moves(value: Callable[[np.ndarray], float], simplex: np.ndarray, tolerance:
 
 def _reachable(settings: TokenWorldSettings, world: World, theta: np.ndarray) -> bool:
     try:
-        tilted_duals.check_reachable(world.reference, linear_rewards(world.models), theta, settings.length, True)
-    except tilted_duals.UnreachableThresholdsError:
+        kl_constrained.check_reachable(world.reference, linear_rewards(world.models), theta, settings.length, True)
+    except kl_constrained.UnreachableThresholdsError:
         return False
     return True

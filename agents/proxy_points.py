@@ -3,7 +3,7 @@
 An *independent* proxy point looks at one reward model alone: of all policies that are tilted by it, the one of most
 gold. The *joint* one is the policy of most gold among those that are tilted by all models; it differs because the
 models are correlated. The paper smooths gold over what training runs happened to visit; here policies are the exact
-optima of KL-regularised generation (`prefront.exact.tilted`), and gold is maximised over their multipliers.
+optima of KL-regularised generation (`prefront.exact.kl_regularised`), and gold is maximised over their multipliers.
 
 Rewards and divergences of these policies are exact. Gold is a network's judgement of whole sequences, whose
 expectation has no closed form: it is the mean over sequences that are drawn from the exact policies, and so is known up
@@ -19,10 +19,10 @@ import jax
 import numpy as np
 import scipy
 
-from prefront.compilation import jit
-from prefront.exact.tilted import count_rewards, evaluated_path, sample, tilted_path, tilted_policy
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, World, gold
+from prefront.envs.token_task import TokenWorldSettings, World, gold
+from prefront.exact.kl_regularised import count_rewards, evaluated_path, sample, tilted_path, tilted_policy
+from prefront.preferences.models.sequences import linear_rewards
+from prefront.system.compilation import jit
 
 # Lengths along the rays on which a climb begins, and from how many rays, the best ones, one begins.
 STARTING_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

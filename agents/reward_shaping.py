@@ -29,10 +29,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from prefront.checks import nearest_names
-from prefront.exact.tilted import reference_policy, reward_moments, sample
-from prefront.preferences.sequence_models import RewardModels, check_models, fit, model_rewards, standardise
-from prefront.preferences.sequence_worlds import TokenWorldSettings, World
+from prefront.envs.token_task import TokenWorldSettings, World
+from prefront.exact.kl_regularised import reference_policy, reward_moments, sample
+from prefront.preferences.models.sequences import RewardModels, check_models, fit, model_rewards, standardise
+from prefront.system.checks import nearest_names
 
 STATISTICS_SAMPLES = 4096
 

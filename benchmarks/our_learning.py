@@ -12,7 +12,7 @@ import json
 import math
 import time
 
-from prefront.runtime import peak_memory_mb, use_one_thread
+from prefront.system.runtime import peak_memory_mb, use_one_thread
 
 use_one_thread()
 
@@ -32,7 +32,7 @@ def main() -> None:
 
     import prefront
     from prefront.agents.cmorl import Progress, config_for, train
-    from prefront.scores import Truth
+    from prefront.policies.scores import Truth
 
     curve: list[tuple[float, int, float]] = []
 

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefront import provenance
-from prefront.runtime import use_one_thread
+from prefront.system import provenance
+from prefront.system.runtime import use_one_thread
 
 use_one_thread()
 

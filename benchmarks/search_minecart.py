@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefront.runtime import use_compilation_cache, use_one_thread
+from prefront.system.runtime import use_compilation_cache, use_one_thread
 
 use_one_thread()
 use_compilation_cache()
@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 from moocore import is_nondominated  # noqa: E402
 
 import prefront  # noqa: E402
-from prefront.indicators import hypervolume  # noqa: E402
+from prefront.pareto.indicators import hypervolume  # noqa: E402
 
 OUTPUT = Path(__file__).parents[1] / "envs" / "data" / "minecart_deterministic_best_known.json"
 # The search prices fuel at the first discount; what is best at any of them is stored.

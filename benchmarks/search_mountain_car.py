@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefront.runtime import use_compilation_cache, use_one_thread
+from prefront.system.runtime import use_compilation_cache, use_one_thread
 
 use_one_thread()
 use_compilation_cache()
@@ -34,8 +34,8 @@ from prefront.envs.mountain_car_plans import (  # noqa: E402
     returns_of,
     starts_of,
 )
-from prefront.indicators import hypervolume  # noqa: E402
-from prefront.weights import simplex_lattice  # noqa: E402
+from prefront.pareto.indicators import hypervolume  # noqa: E402
+from prefront.pareto.weights import simplex_lattice  # noqa: E402
 
 ENV = prefront.make("MOMountainCar-v0")
 KEY = jax.random.key(0)

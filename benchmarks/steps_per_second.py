@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 
-from prefront.runtime import use_one_thread
+from prefront.system.runtime import use_one_thread
 
 use_one_thread()
 
@@ -30,7 +30,7 @@ def native(id: str, seconds: float, batch: int, length: int = 512) -> float:
     import jax.numpy as jnp
 
     import prefront
-    from prefront import environment as functional
+    from prefront.tasks import environment as functional
 
     environment = prefront.make(id)
     actions = environment.action_space.n

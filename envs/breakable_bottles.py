@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import FiniteEnvironment
-from prefront.rendering import FLOOR, GOLD, ROCK, WATER, draw_grid
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import FLOOR, GOLD, ROCK, WATER, draw_grid
 
 LEFT, RIGHT, PICK_UP = 0, 1, 2
 CAPACITY = 2

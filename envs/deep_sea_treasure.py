@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import nearest_names
-from prefront.environment import FiniteEnvironment
-from prefront.rendering import GOLD, ROCK, WATER, draw_grid
+from prefront.system.checks import nearest_names
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import GOLD, ROCK, WATER, draw_grid
 
 ROCK_VALUE = -10.0
 MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]], np.int32)

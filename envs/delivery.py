@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import FiniteEnvironment
 from prefront.exact.mdp import TabularMDP, expected_rewards, mean_return, solve
-from prefront.rendering import FLOOR, GOLD, WALL, draw_grid
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import FLOOR, GOLD, WALL, draw_grid
 
 FEATURES = ("gas", "goal", "sheep", "coin", "roadblock", "mud")
 MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]], np.int32)

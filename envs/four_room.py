@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import FiniteEnvironment
-from prefront.rendering import FLOOR, GOLD, WALL, draw_grid
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import FLOOR, GOLD, WALL, draw_grid
 
 MOVES = np.array([[0, -1], [-1, 0], [0, 1], [1, 0]], np.int32)
 START, GOAL, BARRIER, EMPTY, KINDS = "_", "G", "X", " ", "123"

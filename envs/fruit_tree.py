@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import FiniteEnvironment
-from prefront.rendering import AGENT, FLOOR, GOLD, WALL, draw_grid
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import AGENT, FLOOR, GOLD, WALL, draw_grid
 
 NUTRIENTS = ("protein", "carbs", "fats", "vitamins", "minerals", "water", "fibre", "sugar", "salt")
 PUBLISHED_DEPTHS = (5, 6, 7)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from prefront.checks import nearest_names
-from prefront.environment import Environment, select
 from prefront.envs.minecart_configuration import CONFIGURATIONS, check_configuration
-from prefront.plans import front_of_rewards, load_plans, replay
+from prefront.system.checks import nearest_names
+from prefront.tasks.environment import Environment, select
+from prefront.tasks.known_fronts import front_of_rewards, load_plans, replay
 
 MINE, LEFT, RIGHT, ACCELERATE, BRAKE, WAIT = range(6)
 MINIMUM_SPEED = 0.001

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from prefront.checks import nearest_names
+from prefront.system.checks import nearest_names
 
 CONFIGURATION_KEYS = ("capacity", "ore_cnt", "mine_cnt", "mines", "ore_colors")
 PLACES = ((0.16, 0.84), (0.5, 0.84), (0.84, 0.84), (0.84, 0.5), (0.84, 0.16))

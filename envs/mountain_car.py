@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import check_discount
-from prefront.environment import Environment
 from prefront.envs.mountain_car_plans import PLANS, front_of, load_plans, replay, starts_of
-from prefront.rendering import GOLD, ROCK, WATER, draw_grid
+from prefront.system.checks import check_discount
+from prefront.tasks.environment import Environment
+from prefront.tasks.rendering import GOLD, ROCK, WATER, draw_grid
 
 LEFTMOST, RIGHTMOST, GOAL, TOP_SPEED = -1.2, 0.6, 0.5, 0.07
 REVERSE, COAST, FORWARD = 0, 1, 2

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.indicators import non_dominated
-from prefront.weights import simplex_lattice
+from prefront.pareto.indicators import non_dominated
+from prefront.pareto.weights import simplex_lattice
 
 if TYPE_CHECKING:
     from prefront.envs.mountain_car import MOMountainCar, State

@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import nearest_names
-from prefront.compilation import jit
 from prefront.envs.delivery import (
     COIN,
     GOAL,
@@ -27,6 +25,8 @@ from prefront.envs.delivery import (
     kinds_at,
 )
 from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_policy, solve
+from prefront.system.checks import nearest_names
+from prefront.system.compilation import jit
 
 FAMILIES = ("deterministic", "risky", "lottery")
 HEIGHTS, WIDTHS = (3, 6, 10, 15), (5, 6, 10)

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.environment import FiniteEnvironment
-from prefront.rendering import FLOOR, GOLD, WATER, draw_grid
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.rendering import FLOOR, GOLD, WATER, draw_grid
 
 SIZE = 5
 MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]], np.int32)

@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.checks import check_discount, nearest_names
-from prefront.environment import Environment
-from prefront.exact import tilted, tilted_duals
-from prefront.preferences.sequence_models import linear_rewards, model_rewards
-from prefront.preferences.sequence_worlds import (
+from prefront.envs.token_task import (
     TokenWorldSettings,
     World,
     gold,
     make_world,
     report,
 )
-from prefront.rendering import FLOOR, GOLD, draw_grid
+from prefront.exact import kl_constrained, kl_regularised
+from prefront.preferences.models.sequences import linear_rewards, model_rewards
+from prefront.system.checks import check_discount, nearest_names
+from prefront.tasks.environment import Environment
+from prefront.tasks.rendering import FLOOR, GOLD, draw_grid
 
 __all__ = ["TokenState", "TokenWorld", "TokenWorldSettings", "World", "gold", "make_world", "report"]
 
@@ -80,7 +80,7 @@ class TokenWorld(Environment):
 
     ## Exact Answer
     With linear reward models the convex coverage set, by optimistic linear support over Viterbi's algorithm, and the
-    KL-regularised and constrained optima, by `prefront.exact.tilted` and `prefront.exact.tilted_duals` on
+    KL-regularised and constrained optima, by `prefront.exact.kl_regularised` and `prefront.exact.kl_constrained` on
     `params.reference` and `count_rewards(params)`. The Pareto front of single sequences is not computed. With mlp and
     transformer models nothing is known. The reference point lies ten standard deviations of reference sequences below
     their mean.
@@ -168,7 +168,7 @@ class TokenWorld(Environment):
         """Returns the rewards of whole sequences, context first: shape (..., L + 1) to (..., K)."""
         return model_rewards(self.settings.reward_model, self.resolve(params).models, sequences)
 
-    def count_rewards(self, params: Any = None) -> tilted.CountRewards:
+    def count_rewards(self, params: Any = None) -> kl_regularised.CountRewards:
         """Returns linear reward models in the form of the exact solvers.
 
         Raises:
@@ -189,7 +189,7 @@ class TokenWorld(Environment):
             raise NotImplementedError(f"No coverage set is known for {self.settings.reward_model.kind} reward models.")
         gamma, length = check_discount(self.discount if gamma is None else gamma), self.settings.length
         discounts = gamma ** (np.arange(length) if self.settings.per_token else np.full(length, length - 1))
-        return tilted_duals.coverage_set(self.default_params.reference, self.count_rewards(), length, discounts)
+        return kl_constrained.coverage_set(self.default_params.reference, self.count_rewards(), length, discounts)
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws the context, the tokens so far, and empty cells for those to come."""

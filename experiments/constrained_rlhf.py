@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_names, check_types
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -29,10 +26,21 @@ from prefront.experiments.token_worlds import (
     learner_rows,
     made_world,
 )
-from prefront.tables import Table
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import (
+    MANY,
+    check_between,
+    check_distinct,
+    check_least,
+    check_most,
+    check_names,
+    check_types,
+)
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
-    from prefront.exact.tilted_duals import DualSolution
+    from prefront.exact.kl_constrained import DualSolution
 
 METHODS = {
     "ppo": "PPO, no KL",
@@ -154,14 +162,14 @@ def _points(settings: Settings, seed: int) -> dict[str, tuple[float, ...]]:
 @functools.lru_cache(maxsize=64)
 def _optimum(settings: Settings, seed: int, thresholds: tuple[float, ...], equal: bool = True) -> DualSolution | None:
     """Returns the exact constrained optimum, or None where no policy meets the thresholds."""
-    from prefront.exact import tilted_duals
-    from prefront.preferences.sequence_models import linear_rewards
+    from prefront.exact import kl_constrained
+    from prefront.preferences.models.sequences import linear_rewards
 
     world, made = made_world(settings.world, seed)
-    solve = tilted_duals.solve_equalities if equal else tilted_duals.solve_inequalities
+    solve = kl_constrained.solve_equalities if equal else kl_constrained.solve_inequalities
     try:
         return solve(made.reference, linear_rewards(made.models), np.array(thresholds), world.length)
-    except tilted_duals.UnreachableThresholdsError:
+    except kl_constrained.UnreachableThresholdsError:
         return None
 
 
@@ -230,12 +238,12 @@ def _placed(settings: Settings, seed: int, job: Job) -> list[Row]:
 
 def _grid(settings: Settings, seed: int, job: Job) -> list[Row]:
     """Figure 5.4: one run of xi-PPO per point of a grid over the reachable rewards, one after another."""
-    from prefront.exact import tilted_duals
-    from prefront.preferences.sequence_models import linear_rewards
+    from prefront.exact import kl_constrained
+    from prefront.preferences.models.sequences import linear_rewards
 
     world, made = made_world(settings.world, seed)
     rewards = linear_rewards(made.models)
-    high = tilted_duals.reward_range(made.reference, rewards, world.length)[:, 1]
+    high = kl_constrained.reward_range(made.reference, rewards, world.length)[:, 1]
     shares = np.linspace(0.0, 1.0, settings.grid + 2)[1:-1] * GRID_REACH
     found: list[Row] = []
     for number, point in enumerate(np.stack(np.meshgrid(*(share * shares for share in high)), -1).reshape(-1, 2)):

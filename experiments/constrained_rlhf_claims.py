@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 
-from prefront.claim_forms import bounded, larger, share
-from prefront.claims import Claim, claim_of
-from prefront.evidence import Mean
-from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS, PLACES
 from prefront.experiments.token_worlds import standard_error
-from prefront.overoptimization import find_peak
-from prefront.tables import Table
+from prefront.reports.claim_forms import bounded, larger, share
+from prefront.reports.claims import Claim, claim_of
+from prefront.reports.evidence import Mean
+from prefront.reports.overoptimization import find_peak
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 PAPER = "Moskovitz et al. (2024)"
 LAST_SHARE = 0.2

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from prefront import plots
-from prefront.experiment import Results
 from prefront.experiments.constrained_rlhf import METHODS
 from prefront.experiments.constrained_rlhf_claims import of_best_so_far, of_method
 from prefront.experiments.token_world_plots import DISTANCE, draw_band, label_steps, mean_interval, plot_band
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 GRID_POINTS = 100
 

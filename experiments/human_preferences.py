@@ -25,14 +25,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types, nearest_names
-from prefront.experiment import Job, Rows
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
+from prefront.runs.study import Job, Rows
+from prefront.system.checks import (
+    MANY,
+    check_between,
+    check_distinct,
+    check_least,
+    check_most,
+    check_types,
+    nearest_names,
+)
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
-    from prefront.preferences.datasets import PreferenceDataset
+    from prefront.preferences.comparisons import PreferenceDataset
 
 __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
 
@@ -119,7 +127,7 @@ def parts(settings: Settings) -> list[str]:
 
 
 def _conditions(settings: Settings) -> list[str]:
-    from prefront.preferences.human import find_conditions
+    from prefront.envs.human_delivery import find_conditions
 
     if not settings.data:
         raise ValueError(WHERE_FROM)
@@ -163,7 +171,7 @@ def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> 
     import tempfile
 
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.preferences.human import load_human_delivery
+    from prefront.envs.human_delivery import load_human_delivery
 
     if settings.data != SIMULATED:
         return load_human_delivery(settings.data, condition, mdp, PUBLISHED_WEIGHTS)
@@ -175,7 +183,7 @@ def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> 
 def _write_simulated(folder: Path, settings: Settings, seed: int, mdp: TabularMDP) -> None:
     """Writes answers of a teacher by regret in the published format."""
     from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS
-    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
@@ -210,7 +218,7 @@ def _learners(settings: Settings, seed: int) -> models.Task:
     """Returns the task with both sets of successor features."""
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.exact.mdp import optimal_successor_features
-    from prefront.exact.successor_coverage import successor_coverage
+    from prefront.exact.successor_sets import successor_coverage
     from prefront.preferences.successor_sets import drop_policy, random_reward_features
 
     mdp, rng = _task(), np.random.default_rng((seed, 2**17))
@@ -255,7 +263,7 @@ def _score(difference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def _learning(settings: Settings, seed: int, dataset: PreferenceDataset, size: int, job: Job) -> list[dict[str, Any]]:
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.preferences.reward_evaluation import evaluate_policy
+    from prefront.preferences.evaluation import evaluate_policy
 
     if size > len(dataset):
         return []

@@ -9,8 +9,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
-    from prefront.preferences.datasets import PreferenceDataset
-    from prefront.preferences.reward_models import RewardModel
+    from prefront.preferences.comparisons import PreferenceDataset
+    from prefront.preferences.models.partial_return import RewardModel
 
 # Models that are given the true reward and learn scales only, then models that learn what people like.
 GIVEN = {"partial_return": "partial return", "regret": "regret", "expanded_regret": "expanded regret"}
@@ -46,7 +46,7 @@ def fit_given(
     name: str, mdp: TabularMDP, known_weights: Any, gamma: float, datasets: Sequence[PreferenceDataset]
 ) -> list[RewardModel]:
     """Fits one of the `GIVEN` models, which know the weights of the true reward, to each dataset."""
-    from prefront.preferences.expanded_regret import ExpandedRegret, Form
+    from prefront.preferences.models.expanded_regret import ExpandedRegret, Form
 
     forms: dict[str, Form] = {"expanded_regret": "expanded", "regret": "regret", "partial_return": "partial_return"}
     model = ExpandedRegret(mdp, known_weights, forms[name], gamma)
@@ -64,11 +64,11 @@ def fit_learned(name: str, task: Task, datasets: Sequence[PreferenceDataset]) ->
     (exact values: .634 and .607). A Gaussian prior of deviation 1 or 3 is no substitute: with random features it gives
     .576 and .574, and rewards that are near-optimal no more often.
     """
-    from prefront.preferences.advantage_models import ContrastivePolicy, OptimalAdvantage
-    from prefront.preferences.exact_regret import ExactRegret
-    from prefront.preferences.neural_models import NeuralReward
-    from prefront.preferences.regret_models import SuccessorFeatureRegret
-    from prefront.preferences.reward_models import PartialReturn, fit_many
+    from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage
+    from prefront.preferences.models.exact_regret import ExactRegret
+    from prefront.preferences.models.network import NeuralReward
+    from prefront.preferences.models.partial_return import PartialReturn, fit_many
+    from prefront.preferences.models.regret import SuccessorFeatureRegret
 
     places = np.stack(np.unravel_index(np.arange(len(task.mdp.terminal)), (10, 10)), 1)
     models: dict[str, Callable[[], RewardModel]] = {
@@ -94,7 +94,7 @@ def policies(task: Task, models: Sequence[RewardModel]) -> np.ndarray:
     Those of learned rewards are optimal for them; an advantage or a policy is followed greedily.
     """
     from prefront.exact.mdp import optimal_policy, solve
-    from prefront.preferences.advantage_models import TableModel
+    from prefront.preferences.models.advantage import TableModel
 
     if all(isinstance(model, TableModel) for model in models):
         return np.stack([model.greedy_policy() for model in models if isinstance(model, TableModel)])

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from prefront import plots
-from prefront.claim_forms import larger, untested
-from prefront.claims import Claim
-from prefront.evidence import Mean
-from prefront.experiment import Results
 from prefront.experiments.human_preferences_models import GIVEN, LEARNED, REGRETS
 from prefront.experiments.near_optimality import in_order, label_numbers, more_often, percentage, plot_shares
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claim_forms import larger, untested
+from prefront.reports.claims import Claim
+from prefront.reports.evidence import Mean
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 PAPER = "Knox et al. (2024), section 6.3"
 SIMULATED = "simulated"

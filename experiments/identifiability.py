@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront import plots
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
-from prefront.claim_forms import in_every, untested
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claim_forms import in_every, untested
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
@@ -141,7 +141,7 @@ def _with_prize(weights: np.ndarray, prize: float) -> np.ndarray:
 
 def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[str, Any]:
     from prefront.exact.mdp import expected_rewards, optimal_policy, scaled_return, solve
-    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 

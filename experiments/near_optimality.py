@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront import plots, statistics
-from prefront.claim_forms import at_the_ceiling
-from prefront.claims import Claim, claim_of
-from prefront.hypotheses import Relation
-from prefront.share_evidence import SharesApart
-from prefront.tables import Table
+from prefront.reports import plots, statistics
+from prefront.reports.claim_forms import at_the_ceiling
+from prefront.reports.claims import Claim, claim_of
+from prefront.reports.hypotheses import Relation
+from prefront.reports.share_evidence import SharesApart
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def more_often(
         theirs: Scaled returns, shape (tasks,).
         at_least: By how many percentage points at least.
         unit: What the two are paired by.
-        **words: Further arguments of `prefront.claims.claim_of`.
+        **words: Further arguments of `prefront.reports.claims.claim_of`.
     """
     shares = f"{percentage(ours):.0f} and {percentage(theirs):.0f} %"
     words = {"quantity": f"points near-optimal ({shares})", **words}

@@ -20,11 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront import plots
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
-from prefront.claim_forms import share
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments.near_optimality import (
     in_order,
     label_numbers,
@@ -33,7 +28,12 @@ from prefront.experiments.near_optimality import (
     plot_shares,
     share_and_median,
 )
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claim_forms import share
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
@@ -116,7 +116,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     import jax
 
     from prefront.envs.random_delivery import RandomDelivery, generate
-    from prefront.preferences.linear_forms import unstack
+    from prefront.preferences.segment_scores import unstack
 
     labels, absorbing, number = job.part.split(".")
     first = int(number) * settings.chunk
@@ -136,9 +136,9 @@ def _fits(
     settings: Settings, mdp: TabularMDP, truth: np.ndarray, labels: str, absorbing: str, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     from prefront.exact.mdp import baselines, expected_rewards
-    from prefront.preferences.advantage_models import OptimalAdvantage
-    from prefront.preferences.choices import Choice, Linear
-    from prefront.preferences.reward_evaluation import evaluate_policy, evaluate_reward
+    from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.evaluation import evaluate_policy, evaluate_reward
+    from prefront.preferences.models.advantage import OptimalAdvantage
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 

@@ -14,10 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront.checks import MANY, check_distinct, check_least, check_most, check_types
-from prefront.claim_forms import Way, bounded, larger, share, trend
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -29,8 +25,12 @@ from prefront.experiments.token_worlds import (
     standard_error,
     whole_settings,
 )
-from prefront.overoptimization import FORMS, find_peak, fit_form
-from prefront.tables import Table
+from prefront.reports.claim_forms import Way, bounded, larger, share, trend
+from prefront.reports.claims import Claim
+from prefront.reports.overoptimization import FORMS, find_peak, fit_form
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_types
+from prefront.system.tables import Table
 
 GAO = "Gao, Schulman and Hilton (2022), Section 3"
 MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
@@ -223,7 +223,7 @@ def _with_reports(
         return {"curves": curves}
     import jax
 
-    from prefront.preferences.sequence_worlds import report
+    from prefront.envs.token_task import report
 
     whole, made = made_world(world, seed, model)
     found = jax.device_get(report(whole, made, seed + 2**20))

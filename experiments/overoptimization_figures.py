@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront import plots
-from prefront.experiment import Results
 from prefront.experiments.overoptimization import SOURCES, peaks
 from prefront.experiments.token_world_plots import DISTANCE, on_grid, plot_band, plot_levels
-from prefront.overoptimization import FORMS, fit_form
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.overoptimization import FORMS, fit_form
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront import indicators, statistics
-from prefront.checks import (
+from prefront.pareto import indicators
+from prefront.policies.scores import Truth
+from prefront.reports import statistics
+from prefront.reports.claim_forms import at_the_ceiling, bounded, in_every, larger
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import (
     MANY,
     check_distinct,
     check_least,
@@ -27,17 +32,13 @@ from prefront.checks import (
     check_positive,
     check_types,
 )
-from prefront.claim_forms import at_the_ceiling, bounded, in_every, larger
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
-from prefront.registration import ENVIRONMENTS, make
-from prefront.scores import Truth
-from prefront.tables import Table
+from prefront.system.tables import Table
+from prefront.tasks.registry import ENVIRONMENTS, make
 
 if TYPE_CHECKING:
     from prefront.agents.cmorl import CMORLConfig
-    from prefront.environment import Environment
-    from prefront.front import Front
+    from prefront.policies.front import Front
+    from prefront.tasks.environment import Environment
 
 PAPER = "Liu et al. (2025), C-MORL"
 STATED_GAIN = "up to 35 % over other MORL methods; of linear scalarisation it states nothing"

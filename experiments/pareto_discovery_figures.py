@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront import plots, statistics
-from prefront.experiment import Results
 from prefront.experiments.pareto_discovery import METHODS
-from prefront.tables import Table
+from prefront.reports import plots, statistics
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from prefront.checks import check_types
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments import overoptimization, pareto_discovery, quickstart_preferences
 from prefront.experiments.token_worlds import LearnerSettings
-from prefront.tables import Table
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import check_types
+from prefront.system.tables import Table
 
 # The studies of the tour, by the name of their settings.
 STUDIES: dict[str, ModuleType] = {

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from prefront import plots
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
-from prefront.claims import Claim
-from prefront.evidence import Mean
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments.near_optimality import PAPER, in_order, label_numbers, more_often, percentage, plot_shares
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claims import Claim
+from prefront.reports.evidence import Mean
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
+from prefront.system.tables import Table
 
 MODELS = {"regret": "regret", "partial_return": "partial return"}
 
@@ -64,10 +64,10 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         fresh choices.
     """
     from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
-    from prefront.preferences.choices import Choice, Linear
-    from prefront.preferences.exact_regret import ExactRegret
-    from prefront.preferences.reward_evaluation import evaluate_reward
-    from prefront.preferences.reward_models import PartialReturn, RewardModel, accuracy, fit_many
+    from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.evaluation import evaluate_reward
+    from prefront.preferences.models.exact_regret import ExactRegret
+    from prefront.preferences.models.partial_return import PartialReturn, RewardModel, accuracy, fit_many
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 

@@ -5,7 +5,7 @@ both learners are fitted to the answers of both, and the policies that are optim
 exactly under the true reward. A policy is near-optimal when its scaled return is at least 0.9. Means of scaled returns
 say nothing, because single failures reach -1000; shares of near-optimal tasks and medians are reported instead.
 
-The regret learner searches for weights of low loss (`prefront.preferences.regret_search`). By Adam from zero, as
+The regret learner searches for weights of low loss (`prefront.preferences.models.regret_search`). By Adam from zero, as
 published, its loss at 100 logistic preferences exceeded that of the true weights in half of 40 tasks of another key; by
 the search in 5 % of 80 tasks of a third key.
 """
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from prefront.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
-from prefront.experiment import Job, Rows
 from prefront.experiments.regret_preferences_report import claims, plot, summary
+from prefront.runs.study import Job, Rows
+from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 
 if TYPE_CHECKING:
     from prefront.exact.mdp import TabularMDP
-    from prefront.preferences.datasets import PreferenceDataset
+    from prefront.preferences.comparisons import PreferenceDataset
     from prefront.preferences.teachers import Statistic
 
 __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
@@ -174,7 +174,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         `fits`: one row per task, learner, generator, kind of answers, length and number of preferences, with the exact
         scaled return, and accuracy and cross-entropy on fresh preferences; `tasks`: one row per task.
     """
-    from prefront.preferences.reward_evaluation import evaluate_reward
+    from prefront.preferences.evaluation import evaluate_reward
 
     study, _, number = job.part.partition(".")
     chunk = int(number)
@@ -218,8 +218,8 @@ def _tasks(settings: Settings, seed: int, chunk: int, study: str) -> list[_Task]
 
     from prefront.envs.random_delivery import RandomDelivery, generate
     from prefront.exact.mdp import optimal_successor_features
-    from prefront.exact.successor_coverage import successor_coverage
-    from prefront.preferences.linear_forms import unstack
+    from prefront.exact.successor_sets import successor_coverage
+    from prefront.preferences.segment_scores import unstack
     from prefront.preferences.successor_sets import drop_policy, random_reward_features
 
     family = "risky" if study == "risky" else "deterministic"
@@ -244,7 +244,7 @@ def _fits(
     settings: Settings, seeds: tuple[int, int], study: str, labels: str, tasks: list[_Task], length: int
 ) -> Iterator[tuple[int, _Fit]]:
     """Yields row of the task and fit, for every learner, generator and number of preferences."""
-    from prefront.preferences.reward_models import accuracy, cross_entropy, fit_many
+    from prefront.preferences.models.partial_return import accuracy, cross_entropy, fit_many
 
     sizes, cells = settings.sizes(study), settings.cells(study)
     answers: dict[str, list[tuple[PreferenceDataset, PreferenceDataset]]] = {}
@@ -276,7 +276,7 @@ def _ask(
     seeds: tuple[int, ...],
 ) -> tuple[PreferenceDataset, PreferenceDataset]:
     """Returns preferences for training and fresh ones; both generators and both kinds of answers get the same pairs."""
-    from prefront.preferences.choices import Choice, Linear
+    from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
@@ -292,9 +292,9 @@ def _ask(
 
 
 def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
-    from prefront.preferences.exact_regret import ExactRegret
-    from prefront.preferences.regret_models import SuccessorFeatureRegret
-    from prefront.preferences.reward_models import PartialReturn
+    from prefront.preferences.models.exact_regret import ExactRegret
+    from prefront.preferences.models.partial_return import PartialReturn
+    from prefront.preferences.models.regret import SuccessorFeatureRegret
 
     if learner == "partial_return":
         return PartialReturn()

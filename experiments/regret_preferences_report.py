@@ -10,10 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront import plots
-from prefront.claim_forms import at_every, at_the_ceiling, in_every, untested
-from prefront.claims import Claim
-from prefront.experiment import Results
 from prefront.experiments.near_optimality import (
     NEAR_OPTIMAL,
     PAPER,
@@ -26,7 +22,11 @@ from prefront.experiments.near_optimality import (
     plot_shares,
     share_and_median,
 )
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claim_forms import at_every, at_the_ceiling, in_every, untested
+from prefront.reports.claims import Claim
+from prefront.runs.study import Results
+from prefront.system.tables import Table
 
 HEADLINE_POINTS, HEADLINE_SIZE = 10, 100
 GOOD_PREDICTION = 0.98

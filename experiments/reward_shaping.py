@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from prefront import plots
-from prefront.checks import MANY, check_distinct, check_least, check_most, check_names, check_types
-from prefront.claim_forms import larger
-from prefront.claims import Claim
-from prefront.experiment import Job, Results, Rows
 from prefront.experiments import reward_shaping_rivals as rivals
 from prefront.experiments.token_world_plots import label_steps, mean_interval, plot_band
 from prefront.experiments.token_worlds import LearnerSettings, WorldSettings
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.reports.claim_forms import larger
+from prefront.reports.claims import Claim
+from prefront.runs.study import Job, Results, Rows
+from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_names, check_types
+from prefront.system.tables import Table
 
 PAR = "Fu et al. (2025), Section 4"
 COSTE = "Coste et al. (2024), Section 5"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.experiment import Job
 from prefront.experiments.token_worlds import Row, learned_curve, made_world
+from prefront.runs.study import Job
 
 if TYPE_CHECKING:
     from prefront.agents.constrained_rlhf import MethodSettings
@@ -32,12 +32,12 @@ def thresholds(settings: Settings, seed: int) -> tuple[float, ...]:
 @functools.lru_cache(maxsize=16)
 def oracle_divergence(settings: Settings, seed: int) -> float:
     """Returns the KL to the reference of the exact policy that meets the thresholds, in nats."""
-    from prefront.exact import tilted_duals
-    from prefront.preferences.sequence_models import linear_rewards
+    from prefront.exact import kl_constrained
+    from prefront.preferences.models.sequences import linear_rewards
 
     world, made = made_world(settings.world, seed)
     rewards, theta = linear_rewards(made.models), np.array(thresholds(settings, seed))
-    return float(tilted_duals.solve_equalities(made.reference, rewards, theta, world.length).divergence)
+    return float(kl_constrained.solve_equalities(made.reference, rewards, theta, world.length).divergence)
 
 
 def train(

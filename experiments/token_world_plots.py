@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
-from prefront import plots
-from prefront.evidence import Mean
+from prefront.reports import plots
+from prefront.reports.evidence import Mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from prefront.tables import Table
+    from prefront.system.tables import Table
 
 DISTANCE = r"$\sqrt{\mathrm{KL}}$, KL in nats"
 GRID_POINTS = 80

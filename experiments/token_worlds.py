@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.checks import check_least, check_types
-from prefront.experiment import Job
+from prefront.runs.study import Job
+from prefront.system.checks import check_least, check_types
 
 if TYPE_CHECKING:
     from prefront.agents.constrained_rlhf import MethodSettings, Trainer, TrainingResult
-    from prefront.preferences.sequence_worlds import TokenWorldSettings, World
+    from prefront.envs.token_task import TokenWorldSettings, World
 
 Row = dict[str, Any]
 
@@ -93,8 +93,8 @@ def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorld
     Raises:
         ValueError: A setting is out of range, or the model unknown; the message names it.
     """
-    from prefront.preferences.sequence_models import RewardModelSettings
-    from prefront.preferences.sequence_worlds import TokenWorldSettings
+    from prefront.envs.token_task import TokenWorldSettings
+    from prefront.preferences.models.sequences import RewardModelSettings
 
     kind, dash, width = model.partition("-")
     if dash and not (width.isascii() and width.isdigit()):
@@ -112,7 +112,7 @@ def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tup
         seed: Which of them.
         model: Reward model, "linear", or a form and its width such as "mlp-32".
     """
-    from prefront.preferences.sequence_worlds import make_world
+    from prefront.envs.token_task import make_world
 
     whole = whole_settings(settings, model)
     return whole, make_world(whole, seed)

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-from prefront.runtime import use_compilation_cache, use_one_thread
+from prefront.system.runtime import use_compilation_cache, use_one_thread
 
 use_one_thread()
 use_compilation_cache()

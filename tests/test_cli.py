@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from prefront.catalog import AGENTS, EXPERIMENTS
 from prefront.cli import COMMANDS, main
-from prefront.experiment import load_experiment, settings_from_dict, settings_to_dict
-from prefront.registration import ENVIRONMENTS
+from prefront.runs.catalogue import AGENTS, EXPERIMENTS
+from prefront.runs.study import load_experiment, settings_from_dict, settings_to_dict
+from prefront.tasks.registry import ENVIRONMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--preset", "smoke", "--fronts.environments", "DeepSeaTreasure", "--fronts.budget", "0.001", "--seeds", "1"]

@@ -81,7 +81,7 @@ for name, module in sys.modules.items():
     assert set(loaded) == {path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in shipped()}
 
 
-@pytest.mark.parametrize("module", ["prefront", "prefront.cli", "prefront.runs", "prefront.catalog"])
+@pytest.mark.parametrize("module", ["prefront", "prefront.cli", "prefront.runs.folders", "prefront.runs.catalogue"])
 def test_importing_the_core_loads_neither_jax_nor_torch(module):
     script = f"import sys, {module}; print(*sorted({{'jax', 'torch', 'flax', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

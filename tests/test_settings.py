@@ -21,12 +21,12 @@ import prefront
 from prefront import cli
 from prefront.agents.cmorl_settings import CMORLConfig
 from prefront.agents.constrained_rlhf_settings import MethodSettings, check_method
-from prefront.catalog import EXPERIMENTS
-from prefront.checks import INFINITE
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
-from prefront.experiment import Job, load_experiment, settings_from_dict, settings_to_dict
 from prefront.experiments.human_preferences import WHERE_FROM
-from prefront.preferences.reward_models import RESULTS
+from prefront.preferences.models.partial_return import RESULTS
+from prefront.runs.catalogue import EXPERIMENTS
+from prefront.runs.study import Job, load_experiment, settings_from_dict, settings_to_dict
+from prefront.system.checks import INFINITE
 
 NAN, INFINITY = math.nan, math.inf
 # What a class needs that has no default.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefront.registration import make, register_environments
+from prefront.tasks.registry import make, register_environments
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "make"]

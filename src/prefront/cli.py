@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from prefront.checks import check_most, check_positive, check_types, nearest_names
+from prefront.system.checks import check_most, check_positive, check_types, nearest_names
 
 if TYPE_CHECKING:
-    from prefront.experiment import Experiment
-    from prefront.runs import Run
+    from prefront.runs.folders import Run
+    from prefront.runs.study import Experiment
 
 PROGRAM = "prefront"
 RUNS = Path("runs")
@@ -85,8 +85,8 @@ def _check_folder_name(what: str, name: str) -> None:
 
 def list_() -> int:
     """List the environments, agents and experiments, one line each."""
-    from prefront.catalog import AGENTS, EXPERIMENTS
-    from prefront.registration import ENVIRONMENTS
+    from prefront.runs.catalogue import AGENTS, EXPERIMENTS
+    from prefront.tasks.registry import ENVIRONMENTS
 
     named: dict[str, dict[str, str]] = {
         "environments": {entry.id: entry.summary for entry in ENVIRONMENTS.values()},
@@ -128,8 +128,8 @@ def claims(
     """
     from rich.console import Console
 
-    from prefront.claims import summary, to_markdown, to_table
-    from prefront.runs import RunError, find_run, find_runs, read_ledger
+    from prefront.reports.claims import summary, to_markdown, to_table
+    from prefront.runs.folders import RunError, find_run, find_runs, read_ledger
 
     folders = [find_run(name, out) for name in runs] or [
         path for path in find_runs(out) if (path / "checksums.json").exists()
@@ -153,7 +153,7 @@ def plot(run: Annotated[str, tyro.conf.Positional], out: Path = RUNS, study: str
         out: The folder that holds the run folders.
         study: The file or module of a study of your own, whose code draws; a study of Prefront's own needs none.
     """
-    from prefront.runs import Run, find_run
+    from prefront.runs.folders import Run, find_run
 
     for path in Run.load(find_run(run, out), study).plot():
         print(path)
@@ -172,8 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where a job failed, 2 for a command that cannot be carried out, 130 after Ctrl-C.
     """
-    from prefront.files import DamagedFileError
-    from prefront.runs import RunError
+    from prefront.runs.folders import RunError
+    from prefront.system.files import DamagedFileError
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -197,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(spec: str, words: list[str]) -> int:
-    from prefront.experiment import load_experiment, settings_to_dict
-    from prefront.runs import Config, Run
+    from prefront.runs.folders import Config, Run
+    from prefront.runs.study import load_experiment, settings_to_dict
 
     try:
         experiment = load_experiment(spec)
@@ -237,11 +237,11 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
     """
     from rich.console import Console
 
-    from prefront.claims import summary, to_table
-    from prefront.display import Display
-    from prefront.files import DamagedFileError
-    from prefront.runtime import use_compilation_cache, use_device, use_one_thread
-    from prefront.workers import run_jobs
+    from prefront.reports.claims import summary, to_table
+    from prefront.runs.display import Display
+    from prefront.runs.worker import run_jobs
+    from prefront.system.files import DamagedFileError
+    from prefront.system.runtime import use_compilation_cache, use_device, use_one_thread
 
     console = Console()
     with run.lock() as lock:

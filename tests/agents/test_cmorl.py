@@ -10,10 +10,10 @@ import pytest
 import prefront
 from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, linear_config_for, train
 from prefront.agents.cmorl_settings import LINEAR, PUBLISHED, TUNED
-from prefront.environment import FiniteEnvironment
-from prefront.indicators import points_found
-from prefront.learning.learner import LearnerConfig
-from prefront.learning.tasks import Task
+from prefront.learning.ppo import LearnerConfig
+from prefront.pareto.indicators import points_found
+from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.task import Task
 
 TABLE = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 40, extension_updates=8, weights="random")
@@ -177,7 +177,7 @@ def test_exact_evaluation_equals_many_episodes():
 
 
 def test_presets_exist_for_all_and_bad_input_is_named():
-    for id in prefront.registration.ENVIRONMENTS:
+    for id in prefront.tasks.registry.ENVIRONMENTS:
         assert config_for(id, "tuned").total_steps >= 100_000
     with pytest.raises(ValueError, match=r"tund.*tuned"):
         config_for("FruitTree-v0", "tund")
@@ -190,7 +190,7 @@ def test_presets_exist_for_all_and_bad_input_is_named():
 
 
 def test_linear_scalarisation_is_tuned_for_itself_and_takes_equal_steps():
-    for id in [*prefront.registration.ENVIRONMENTS, "mo-hopper-2d-v4"]:
+    for id in [*prefront.tasks.registry.ENVIRONMENTS, "mo-hopper-2d-v4"]:
         for preset in ("tuned", "published"):
             ours, theirs = config_for(id, preset), linear_config_for(id, preset)
             assert theirs.extension == "none"

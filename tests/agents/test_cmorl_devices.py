@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import prefront
 from prefront.agents.cmorl import CMORLConfig, _Discovery
-from prefront.learning.learner import LearnerConfig
-from prefront.learning.tasks import Task
+from prefront.learning.ppo import LearnerConfig
+from prefront.tasks.task import Task
 
 assert len(jax.devices()) == 2
 learner = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)

@@ -18,10 +18,10 @@ from prefront.agents.constrained_rlhf import (
 )
 from prefront.agents.constrained_rlhf_learner import learned_rewards, mixed_advantages
 from prefront.agents.constrained_rlhf_settings import per_run
-from prefront.exact import tilted, tilted_duals
-from prefront.files import load_arrays
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, make_world
+from prefront.envs.token_task import TokenWorldSettings, make_world
+from prefront.exact import kl_constrained, kl_regularised
+from prefront.preferences.models.sequences import linear_rewards
+from prefront.system.files import load_arrays
 
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=200, calibration_samples=2000)
 SHORT = TrainingSettings(iterations=4, sequences=32, evaluation_interval=2, evaluation_sequences=64)
@@ -43,7 +43,7 @@ def keys(number=RUNS):
     return jax.random.split(jax.random.key(7), number)
 
 
-def solved(seed, theta, solve=tilted_duals.solve_equalities):
+def solved(seed, theta, solve=kl_constrained.solve_equalities):
     return solve(world(seed).reference, linear_rewards(world(seed).models), theta, SMALL.length)
 
 
@@ -57,7 +57,9 @@ def test_ppo_with_a_fixed_kl_coefficient_converges_to_the_tilted_policy():
     assert (distance[:, -1] < 0.03).all(), distance[:, -1]
     for run in range(RUNS):
         rewards = linear_rewards(world(run).models)
-        path = tilted.tilted_path(world(run).reference, rewards, jnp.asarray(weights / beta)[None], SMALL.length)
+        path = kl_regularised.tilted_path(
+            world(run).reference, rewards, jnp.asarray(weights / beta)[None], SMALL.length
+        )
         np.testing.assert_allclose(result.history["rewards"][run, -1], path.rewards[0], atol=0.1)
         np.testing.assert_allclose(result.history["kl"][run, -1], path.divergence[0], rtol=0.1)
 
@@ -78,7 +80,7 @@ def test_xi_ppo_converges_to_the_dual_solution():
 @pytest.mark.slow
 def test_mu_ppo_keeps_multipliers_that_are_not_negative_and_slack_free():
     """Threshold 2 lies below what the optimum for threshold 1 reaches anyway: its multiplier must vanish."""
-    loose = np.array([solved(run, [1.2, -4.0], tilted_duals.solve_inequalities).rewards[1] for run in range(RUNS)])
+    loose = np.array([solved(run, [1.2, -4.0], kl_constrained.solve_inequalities).rewards[1] for run in range(RUNS)])
     theta = np.column_stack([np.full(RUNS, 1.2), loose - 0.5])
     result = train(SMALL, worlds(), method_settings("mu_ppo", thresholds=theta), keys(), LONG)
     multipliers = result.batches["multipliers"]
@@ -204,7 +206,7 @@ def test_transforms_and_ensembles_enter_the_loop():
 
 
 def _broken(world, sequences):
-    rewards = tilted.count_rewards(linear_rewards(world.models), sequences)
+    rewards = kl_regularised.count_rewards(linear_rewards(world.models), sequences)
     return jnp.where(rewards.mean() > 0.25, jnp.nan, rewards)
 
 

@@ -15,9 +15,9 @@ from prefront.agents.best_of_n import best_of_n, subset_maximum_weights
 from prefront.agents.constrained_rlhf import TrainingSettings, method_settings
 from prefront.agents.nelder_mead import nelder_mead, search_exactly, starting_simplex, train_nm_ppo
 from prefront.agents.proxy_points import _gold_nearby, exact_proxy_points
-from prefront.exact import tilted, tilted_duals
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, gold, make_world
+from prefront.envs.token_task import TokenWorldSettings, gold, make_world
+from prefront.exact import kl_constrained, kl_regularised
+from prefront.preferences.models.sequences import linear_rewards
 
 TINY = TokenWorldSettings(vocabulary=3, length=4, pairs=100, calibration_samples=1000)
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=200, calibration_samples=2000)
@@ -67,9 +67,9 @@ def test_the_exact_search_matches_a_grid():
     key, model = jax.random.key(3), world(SMALL)
     simplex = starting_simplex(SMALL, model)
     for point in simplex:
-        tilted_duals.check_reachable(model.reference, linear_rewards(model.models), point, SMALL.length, True)
+        kl_constrained.check_reachable(model.reference, linear_rewards(model.models), point, SMALL.length, True)
     found = search_exactly(SMALL, model, key, evaluations=40)
-    range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+    range_ = kl_constrained.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
     best = max(
         search_exactly(SMALL, model, key, [[a, b], [a + 1e-4, b], [a, b + 1e-4]], 1).value
         for a, b in itertools.product(*(np.linspace(0.1, 0.9, 6) * high for high in range_[:, 1]))
@@ -94,7 +94,7 @@ def test_nm_ppo_stays_within_its_budget_and_counts_what_it_spends():
 
 def test_nm_ppo_pays_for_thresholds_that_no_policy_meets():
     model = world(SMALL)
-    range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+    range_ = kl_constrained.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
     beyond = 1.5 * range_[:, 1]
     simplex = [beyond, [0.2 * beyond[0], 0.0], [0.0, 0.2 * beyond[1]]]
     found = train_nm_ppo(SMALL, model, jax.random.key(2), SEARCHED, simplex=simplex)
@@ -107,8 +107,8 @@ def test_test_gold_is_that_of_other_sequences():
     """Both estimate the gold of one policy, known at the start from many reference sequences."""
     model = world(SMALL)
     history = train_nm_ppo(SMALL, model, jax.random.key(1), SEARCHED).result.history
-    policy = tilted.reference_policy(model.reference, SMALL.length)
-    many = gold(model, tilted.sample(jax.random.key(9), model.reference.initial, policy, 100_000)).mean()
+    policy = kl_regularised.reference_policy(model.reference, SMALL.length)
+    many = gold(model, kl_regularised.sample(jax.random.key(9), model.reference.initial, policy, 100_000)).mean()
     for name in ("gold", "test_gold"):
         assert abs(history[name][0, 0] - many) < 4 * history[f"{name}_error"][0, 0]
     assert (history["gold"] != history["test_gold"]).all()
@@ -119,7 +119,7 @@ def enumerated_gold(settings, model):
     start, tails = settings.vocabulary, itertools.product(range(settings.vocabulary), repeat=settings.length)
     sequences = jnp.array([(start, *tail) for tail in tails], jnp.int32)
     log_p = np.asarray(model.reference.log_transitions, np.float64)[sequences[:, :-1], sequences[:, 1:]].sum(1)
-    values = np.asarray(tilted.count_rewards(linear_rewards(model.models), sequences), np.float64)
+    values = np.asarray(kl_regularised.count_rewards(linear_rewards(model.models), sequences), np.float64)
     golds = np.asarray(gold(model, sequences), np.float64)
 
     def expected(multipliers):
@@ -163,7 +163,7 @@ def test_no_search_over_thresholds_finds_more_gold_than_the_joint_proxy_point():
     for seed in range(2):
         model, key = world(SMALL, seed), jax.random.key(0)
         alone, joint = exact_proxy_points(SMALL, model, key)
-        range_ = tilted_duals.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
+        range_ = kl_constrained.reward_range(model.reference, linear_rewards(model.models), SMALL.length)
         assert ((alone > 0) & (alone < range_[:, 1])).all()
         best = search_exactly(SMALL, model, key, evaluations=40).value
         there = search_exactly(SMALL, model, key, joint.rewards + np.array([[0, 0], [0.1, 0], [0, 0.1]]), 1).value
@@ -176,7 +176,9 @@ def test_best_of_n_equals_enumeration():
     sequences = jnp.array([(3, *tail) for tail in itertools.product(range(3), repeat=4)], jnp.int32)
     p = np.exp(np.asarray(reference.log_transitions)[sequences[:, :-1], sequences[:, 1:]].sum(1, dtype=np.float64))
     p /= p.sum()
-    values = np.column_stack([tilted.count_rewards(rewards, sequences), gold(model, sequences)]).astype(np.float64)
+    values = np.column_stack([kl_regularised.count_rewards(rewards, sequences), gold(model, sequences)]).astype(
+        np.float64
+    )
     order = np.argsort(values[:, :2].sum(1), kind="stable")
     cumulative = np.concatenate([[0.0], np.cumsum(p[order])])
     best = np.diff(cumulative[None] ** numbers[:, None], axis=1)

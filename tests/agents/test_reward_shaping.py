@@ -9,8 +9,8 @@ import pytest
 
 from prefront.agents import reward_shaping as shaping
 from prefront.agents.constrained_rlhf import TrainingSettings, method_settings, train
-from prefront.preferences.sequence_models import fit, linear_rewards, model_rewards
-from prefront.preferences.sequence_worlds import TokenWorldSettings, make_world
+from prefront.envs.token_task import TokenWorldSettings, make_world
+from prefront.preferences.models.sequences import fit, linear_rewards, model_rewards
 
 SMALL = TokenWorldSettings(vocabulary=4, length=5, pairs=60, calibration_samples=500)
 REFERENCE = jnp.asarray(np.random.default_rng(0).normal(size=(400, 2)), jnp.float32)

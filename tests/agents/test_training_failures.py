@@ -10,13 +10,13 @@ import pytest
 
 import prefront
 from prefront.agents.cmorl import CMORLConfig, _Discovery, train
-from prefront.environment import Environment
-from prefront.files import load_arrays
-from prefront.front import Front
-from prefront.learning.archive import Archive
 from prefront.learning.failures import TrainingFailure
-from prefront.learning.learner import LearnerConfig
-from prefront.learning.tasks import Task
+from prefront.learning.ppo import LearnerConfig
+from prefront.pareto.archive import Archive
+from prefront.policies.front import Front
+from prefront.system.files import load_arrays
+from prefront.tasks.environment import Environment
+from prefront.tasks.task import Task
 
 LEARNER = LearnerConfig(network="mlp", copies=2, steps=8, hidden=(4,), epochs=1)
 CONFIG = CMORLConfig(

@@ -6,9 +6,9 @@ import pytest
 
 import prefront
 from prefront.envs.breakable_bottles import LEFT, PICK_UP, RIGHT
-from prefront.exact.momdp import pareto_front, tabulate
-from prefront.indicators import hypervolume, non_dominated
-from prefront.weights import simplex_lattice
+from prefront.exact.pareto_sets import pareto_front, tabulate
+from prefront.pareto.indicators import hypervolume, non_dominated
+from prefront.pareto.weights import simplex_lattice
 
 VARIANTS = [
     {},

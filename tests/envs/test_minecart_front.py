@@ -6,8 +6,8 @@ import pytest
 
 import prefront
 from prefront.envs import minecart
-from prefront.indicators import hypervolume, non_dominated
-from prefront.plans import load_plans, replay
+from prefront.pareto.indicators import hypervolume, non_dominated
+from prefront.tasks.known_fronts import load_plans, replay
 
 PLANS = load_plans(minecart.PLANS)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.environment import step
 from prefront.envs.mountain_car import State
+from prefront.tasks.environment import step
 
 VARIANTS = {
     "": {},

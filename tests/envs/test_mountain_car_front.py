@@ -7,7 +7,7 @@ import pytest
 
 import prefront
 from prefront.envs import mountain_car_plans as stored
-from prefront.indicators import hypervolume, non_dominated
+from prefront.pareto.indicators import hypervolume, non_dominated
 
 GAMMA = 0.99
 ENV = prefront.make("MOMountainCar-v0")

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.environment import reset, step
+from prefront.envs.token_gold import gold_attributes, repeated_bigram_share
 from prefront.envs.token_world import TokenWorld, TokenWorldSettings, gold, make_world, report
-from prefront.exact import tilted, tilted_duals
-from prefront.preferences.sequence_models import RewardModelSettings, linear_rewards
-from prefront.preferences.sequence_teachers import gold_attributes, repeated_bigram_share
-from prefront.wrappers import LinearScalarization
+from prefront.exact import kl_constrained, kl_regularised
+from prefront.preferences.models.sequences import RewardModelSettings, linear_rewards
+from prefront.tasks.environment import reset, step
+from prefront.tasks.wrappers import LinearScalarization
 
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=100, calibration_samples=2000)
 LAMBDAS = np.concatenate([[0.0], np.geomspace(0.05, 8, 24)])
 
 
 def reference_sequences(world, settings, key, number=20_000):
-    policy = tilted.reference_policy(world.reference, settings.length)
-    return tilted.sample(jax.random.key(key), world.reference.initial, policy, number)
+    policy = kl_regularised.reference_policy(world.reference, settings.length)
+    return kl_regularised.sample(jax.random.key(key), world.reference.initial, policy, number)
 
 
 def roll(environment, params, sequence):
@@ -57,7 +57,7 @@ def test_worlds_keep_their_promises():
             assert abs(np.corrcoef(attributes.T)[0, 1] - rho) < 6 * (1 - rho**2) * error
             np.testing.assert_allclose(attributes.mean(0), 0, atol=6 * error)
             np.testing.assert_allclose(attributes.std(0), 1, atol=6 * error)
-            rewards = np.asarray(tilted.count_rewards(linear_rewards(world.models), sequences))
+            rewards = np.asarray(kl_regularised.count_rewards(linear_rewards(world.models), sequences))
             np.testing.assert_allclose(rewards.mean(0), 0, atol=5 * error)
             np.testing.assert_allclose(rewards.std(0), 1, atol=5 * error)
             judged = gold(world, sequences)
@@ -104,7 +104,9 @@ def test_episodes_tell_what_they_should(prompts):
         assert ends == [False] * 4 + [True]
         assert not rewards[:-1].any()
         np.testing.assert_allclose(rewards[-1], terminal.sequence_rewards(sequence), rtol=1e-6)
-        np.testing.assert_allclose(rewards[-1], tilted.count_rewards(terminal.count_rewards(), sequence), atol=1e-5)
+        np.testing.assert_allclose(
+            rewards[-1], kl_regularised.count_rewards(terminal.count_rewards(), sequence), atol=1e-5
+        )
         np.testing.assert_allclose(increments.sum(0), rewards[-1], atol=1e-5)
         assert np.count_nonzero(increments.any(1)) == 5
         assert np.array_equal(seen[:, 0], np.arange(6))
@@ -142,8 +144,8 @@ def test_gold_falls_while_the_proxy_rises():
     @jax.jit
     def curve(world):
         rewards = linear_rewards(world.models)
-        path = tilted.tilted_path(world.reference, rewards, multipliers, settings.length)
-        judged, error = tilted.evaluated_path(
+        path = kl_regularised.tilted_path(world.reference, rewards, multipliers, settings.length)
+        judged, error = kl_regularised.evaluated_path(
             jax.random.key(5),
             world.reference,
             rewards,
@@ -183,7 +185,7 @@ def test_coverage_set_contains_the_best_sequences():
     rewards, world = environment.count_rewards(), environment.default_params
     for weight in np.linspace(0, 1, 11):
         weights = np.array([weight, 1 - weight])
-        best = tilted_duals.best_sequences(world.reference, rewards, weights, SMALL.length)
+        best = kl_constrained.best_sequences(world.reference, rewards, weights, SMALL.length)
         assert (front @ weights).max() == pytest.approx(best.value, abs=1e-6)
         np.testing.assert_allclose(environment.sequence_rewards(best.sequences[0]) @ weights, best.value, atol=1e-4)
     np.testing.assert_allclose(environment.coverage_set(0.9), 0.9**4 * front, rtol=1e-6)
@@ -197,18 +199,18 @@ def test_large_world_runs_on_the_same_code():
     world = make_world(settings, 0)
     rewards = linear_rewards(world.models)
     lambdas = jnp.array([[0.0, 0.0], [0.5, 0.5]])
-    path = jax.jit(lambda: tilted.tilted_path(world.reference, rewards, lambdas, 64))()
-    sequences = tilted.sample(
+    path = jax.jit(lambda: kl_regularised.tilted_path(world.reference, rewards, lambdas, 64))()
+    sequences = kl_regularised.sample(
         jax.random.key(0),
         world.reference.initial,
-        tilted.tilted_policy(world.reference, rewards, lambdas[1], 64),
+        kl_regularised.tilted_policy(world.reference, rewards, lambdas[1], 64),
         4000,
     )
-    values = np.asarray(tilted.count_rewards(rewards, sequences), np.float64)
+    values = np.asarray(kl_regularised.count_rewards(rewards, sequences), np.float64)
     assert np.all(np.abs(values.mean(0) - path.rewards[1]) < 4 * values.std(0) / np.sqrt(4000))
     np.testing.assert_allclose(path.rewards[0], 0, atol=1e-3)
     theta = np.asarray(path.rewards[1])
-    solved = tilted_duals.solve_equalities(world.reference, rewards, theta, 64)
+    solved = kl_constrained.solve_equalities(world.reference, rewards, theta, 64)
     np.testing.assert_allclose(solved.rewards, theta, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prefront
-from prefront.exact import momdp as exact
+from prefront.exact import pareto_sets as exact
 from prefront.exact.linear_support import linear_support, scalarised_optimum, supported_points
 
 

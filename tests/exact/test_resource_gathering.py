@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from prefront.envs.resource_gathering import UNDERWAY, ResourceGathering
-from prefront.exact.momdp import pareto_front, tabulate
 from prefront.exact.pareto_policies import pareto_policies
+from prefront.exact.pareto_sets import pareto_front, tabulate
 
 SAFE_WALK = [2, 0, 0, 0, 0, 3, 2, 1, 1, 3, 3, 3, 0, 1, 1, 1, 2, 2]
 EPISODES = 800

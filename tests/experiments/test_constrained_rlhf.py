@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefront.experiment import Job, Results
 from prefront.experiments import constrained_rlhf as study
 from prefront.experiments.constrained_rlhf_claims import ending, of_best_so_far, search_costs
 from prefront.experiments.constrained_rlhf_figures import best_so_far
-from prefront.tables import Table
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMOKE = study.PRESETS["smoke"]
 SEEDS = 6

@@ -8,12 +8,12 @@ import pytest
 
 from prefront.cli import main
 from prefront.envs.delivery import PUBLISHED_WEIGHTS
-from prefront.experiment import Job, Results
 from prefront.experiments import human_preferences as study
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments import human_preferences_report as report
-from prefront.preferences.reward_models import PartialReturn, cross_entropy
-from prefront.tables import Table
+from prefront.preferences.models.partial_return import PartialReturn, cross_entropy
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMOKE = study.PRESETS["smoke"]
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "human-delivery"
@@ -177,7 +177,7 @@ def test_regret_learners_predict_the_answers_of_people_who_choose_by_regret(task
 def test_policies_follow_from_what_is_learned(task):
     """A reward is optimised, and a table of advantages is followed greedily."""
     from prefront.exact.mdp import expected_rewards, optimal_policy, solve
-    from prefront.preferences.advantage_models import OptimalAdvantage
+    from prefront.preferences.models.advantage import OptimalAdvantage
 
     rewards = expected_rewards(task.mdp, PUBLISHED_WEIGHTS)
     best = optimal_policy(solve(task.mdp, rewards, task.gamma).action_values)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from prefront.exact.mdp import TabularMDP
-from prefront.experiment import Job, Results
 from prefront.experiments import identifiability as study
-from prefront.tables import Table
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMOKE = study.PRESETS["smoke"]
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from prefront import plots
 from prefront.experiments.near_optimality import (
     compare,
     in_order,
@@ -12,7 +11,8 @@ from prefront.experiments.near_optimality import (
     plot_shares,
     share_and_median,
 )
-from prefront.tables import Table
+from prefront.reports import plots
+from prefront.system.tables import Table
 
 
 def test_rows_are_paired_by_seed_and_unit_in_whatever_order_they_come():

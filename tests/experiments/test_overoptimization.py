@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefront.exact import tilted
-from prefront.experiment import Job, Results
+from prefront.exact import kl_regularised
 from prefront.experiments import overoptimization as study
 from prefront.experiments.token_worlds import made_world
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.tables import Table
+from prefront.preferences.models.sequences import linear_rewards
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMALL = dataclasses.replace(study.PRESETS["smoke"], points=5, samples=64, largest_n=64)
 KL = np.linspace(0, 25, 26)
@@ -81,14 +81,14 @@ def test_exact_rows_are_the_exact_path(tmp_path):
     rows = Table.from_rows(found["curves"])
     default = rows.where(source="exact", correlation=0.0)
     settings, world = made_world(SMALL.world, 0)
-    path = tilted.tilted_path(
+    path = kl_regularised.tilted_path(
         world.reference, linear_rewards(world.models), default["multiplier"][:, None] * np.ones((1, 2)), settings.length
     )
     assert np.allclose(default["kl"], path.divergence, atol=1e-4)
     assert np.allclose(default["proxy"], path.rewards.sum(1), atol=1e-4)
     assert np.all(np.diff(default["proxy"]) > 0)
     best = rows.where(source="best_of_n")
-    assert np.allclose(best["kl"], tilted.best_of_n_divergence(best["n"]))
+    assert np.allclose(best["kl"], kl_regularised.best_of_n_divergence(best["n"]))
     assert np.all(np.diff(best["proxy"]) > 0)
     assert {row["component"] for row in found["models"]} == {1, 2}
     assert all(0.5 < row["accuracy"] < 1 for row in found["models"])

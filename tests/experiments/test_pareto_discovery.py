@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from prefront import make
-from prefront.experiment import Job, Results
 from prefront.experiments import pareto_discovery as study
 from prefront.experiments.pareto_discovery_figures import _true_front
-from prefront.front import Front
-from prefront.indicators import hypervolume
-from prefront.scores import Truth, utility_lattice
-from prefront.tables import Table
+from prefront.pareto.indicators import hypervolume
+from prefront.policies.front import Front
+from prefront.policies.scores import Truth, utility_lattice
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMALL = study.Settings(environments=("DeepSeaTreasure",), budget=0.001, test_episodes=1)
 

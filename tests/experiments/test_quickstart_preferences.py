@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from prefront.experiment import Job, Results
 from prefront.experiments import quickstart
 from prefront.experiments import quickstart_preferences as study
-from prefront.tables import Table
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 FEW = quickstart.PRESETS["smoke"].choices
 

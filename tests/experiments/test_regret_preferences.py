@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefront.experiment import Job, Results
 from prefront.experiments import regret_preferences as study
-from prefront.tables import Table
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SMOKE = dataclasses.replace(study.PRESETS["smoke"], mdps=2, risky_mdps=1, chunk=2)
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from prefront.tables import Table
+from prefront.system.tables import Table
 
 COMMAND = [sys.executable, "-m", "prefront.cli", "run", "pareto_discovery", "--environments", "FruitTree"]
 COMMAND += ["--seeds", "1", "--name", "run", "--test-episodes", "2", "--budget", "1.0"]

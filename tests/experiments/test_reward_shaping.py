@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefront.exact import tilted_duals
-from prefront.experiment import Job, Results
+from prefront.exact import kl_constrained
 from prefront.experiments import reward_shaping as study
 from prefront.experiments import reward_shaping_rivals as rivals
 from prefront.experiments.token_worlds import made_world
-from prefront.preferences.sequence_models import linear_rewards
-from prefront.tables import Table
+from prefront.preferences.models.sequences import linear_rewards
+from prefront.runs.study import Job, Results
+from prefront.system.tables import Table
 
 SETTINGS = dataclasses.replace(
     study.PRESETS["smoke"], methods=("raw", "preference_as_reward", "clip", "xi_ppo"), budgets=(1, 2, 4), kl_sweep=()
@@ -97,7 +97,7 @@ def test_gold_chooses_the_coefficient_and_the_run_is_trained_anew(tmp_path):
     assert late["test_gold"].mean() == pytest.approx(choices["gold"][0], abs=0.5)
     theta = np.array(rivals.thresholds(smoke, 100))
     world, made = made_world(smoke.world, 100)
-    solved = tilted_duals.solve_equalities(made.reference, linear_rewards(made.models), theta, world.length)
+    solved = kl_constrained.solve_equalities(made.reference, linear_rewards(made.models), theta, world.length)
     aimed = Table.from_rows(study.run(smoke, 100, Job("preference_as_reward.oracle", tmp_path))["curves"])
     assert set(aimed["kl_target"]) == {float(solved.divergence)}
 

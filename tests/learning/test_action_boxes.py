@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from prefront.learning.action_boxes import ActionBox
 from prefront.learning.networks import PolicyNetwork
-from prefront.policies import Policy
+from prefront.policies.policy import Policy
 
 RAW = np.linspace(-3, 3, 6001, dtype=np.float32)
 BOXES = [

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefront.environment import FiniteEnvironment
 from prefront.learning.advantages import visit_weights
 from prefront.learning.constrained import MARGIN
-from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
-from prefront.learning.policy_tables import exact_returns, transition_table
+from prefront.learning.exact_evaluation import exact_returns, transition_table
 from prefront.learning.population import CompiledTrainer, Order
+from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory
+from prefront.tasks.environment import FiniteEnvironment
 
 LEAVES = 0.1
 SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefront.learning.archive import Archive
 from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, controlled_multipliers
-from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.normalisation import no_moments, update_moments
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
+from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory
 from prefront.learning.trust_region import conjugate_gradient, step_weights, trust_region_step
+from prefront.pareto.archive import Archive
 
 
 def bandit(actions):

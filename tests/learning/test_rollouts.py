@@ -7,10 +7,10 @@ import pytest
 
 import prefront
 from prefront.learning.advantages import generalised_advantages
+from prefront.learning.exact_evaluation import exact_returns, transition_table
 from prefront.learning.host_training import HostTrainer
-from prefront.learning.learner import ActorCritic, Goal, LearnerConfig
-from prefront.learning.policy_tables import exact_returns, transition_table
 from prefront.learning.population import CompiledTrainer, Order, jit
+from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory, collect, evaluate
 
 LEARNERS, COPIES, STEPS, EPISODES = 3, 2, 130, 2  # Longer than an episode of the deep sea, so that some are truncated.

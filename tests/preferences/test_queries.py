@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.special import expit
 
 from prefront.envs.delivery import Delivery
-from prefront.preferences.choices import Choice, Linear
+from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.queries import SELECTORS, draw_pairs, entropy
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher

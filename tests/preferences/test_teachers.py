@@ -19,7 +19,7 @@ import prefront
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.exact import mdp as exact
 from prefront.exact.mdp import TabularMDP
-from prefront.preferences.choices import Chebyshev, Choice, Linear, Thresholded
+from prefront.preferences.choice import Chebyshev, Choice, Linear, Thresholded
 from prefront.preferences.segments import Segments, sample_segments
 from prefront.preferences.teachers import STATISTICS, Teacher
 

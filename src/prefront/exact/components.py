@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from prefront.exact.tabulation import TabularMOMDP
+from prefront.tasks.enumeration import TabularMOMDP
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

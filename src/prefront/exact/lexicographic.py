@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
 
-from prefront.exact.tabulation import TabularMOMDP
 from prefront.exact.undiscounted import finite_policy
+from prefront.tasks.enumeration import TabularMOMDP
 
 # Advantages below this share of a criterion's largest value are rounding.
 ROUNDING = 1e-12
@@ -40,7 +40,7 @@ def lexicographic_optimum(momdp: TabularMOMDP, gamma: float, criteria: np.ndarra
     Policy iteration for one criterion after the other, each among the actions that are optimal for those before. Every
     value comes from solving the linear equations of a policy, never from a truncated iteration.
 
-    Without a discount only policies of finite return count (see `prefront.exact.momdp.solve`); the iteration starts
+    Without a discount only policies of finite return count (see `pareto_sets.solve`); the iteration starts
     from one that gathers nothing for ever wherever it can and else ends with probability 1. An action replaces another
     only where it is strictly better, so that no policy on the way has an infinite return unless something gains
     without end: along a loop the gains of a better policy add up to its mean reward.

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial import HalfspaceIntersection
 
 from prefront.exact.lexicographic import StationaryPolicy, lexicographic_optimum
-from prefront.exact.tabulation import TabularMOMDP
-from prefront.exact.vector_sets import convex_hull_vertices
+from prefront.pareto.dominance import convex_hull_vertices
+from prefront.tasks.enumeration import TabularMOMDP
 
 # Gain in utility, in units of the largest value of an objective, that counts as an improvement.
 IMPROVEMENT = 1e-9

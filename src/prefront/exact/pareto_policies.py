@@ -9,10 +9,10 @@ import numpy as np
 from scipy.sparse import csr_matrix, identity
 from scipy.sparse.linalg import spsolve
 
-from prefront.exact.momdp import ParetoSolution, action_values, solve
-from prefront.exact.tabulation import TabularMOMDP
-from prefront.exact.transit import Passage
-from prefront.exact.vector_sets import cross_sum, in_order
+from prefront.exact.pareto_sets import ParetoSolution, action_values, solve
+from prefront.exact.shortest_paths import Passage
+from prefront.pareto.dominance import cross_sum, in_order
+from prefront.tasks.enumeration import TabularMOMDP
 
 # A node of a controller: the state, and what is remembered there.
 Memory = int | tuple[int, int]
@@ -74,7 +74,7 @@ def pareto_policies(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) 
         max_points: Limit on the points of one state's set.
 
     Raises:
-        NoFiniteFrontError: See `prefront.exact.momdp.solve`.
+        NoFiniteFrontError: See `prefront.exact.pareto_sets.solve`.
         RuntimeError: The value of a policy, computed from its own linear equations, misses its point.
     """
     solution = solve(momdp, gamma, max_points)

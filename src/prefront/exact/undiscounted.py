@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefront.exact.tabulation import TabularMOMDP
+from prefront.tasks.enumeration import TabularMOMDP
 
 
 def finite_starts(momdp: TabularMOMDP, members: np.ndarray, fronts: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

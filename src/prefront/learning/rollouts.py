@@ -1,7 +1,7 @@
 """Collecting experience: what an algorithm sees, whoever steps the environment.
 
 Compiled environments are stepped inside the program (`start` and `collect` here), all others on the host
-(`prefront.learning.host`); both yield the same `Trajectory`, from which all learning goes on alike.
+(`prefront.tasks.host`); both yield the same `Trajectory`, from which all learning goes on alike.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from prefront import environment as functional
-from prefront.environment import Environment
 from prefront.learning.networks import Parameters, PolicyNetwork
+from prefront.tasks import environment as functional
+from prefront.tasks.environment import Environment
 
 # A JAX array inside compiled programs, a NumPy array on the host.
 Array: TypeAlias = Any

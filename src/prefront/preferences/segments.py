@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prefront.checks import check_discount
 from prefront.exact.mdp import TabularMDP, random_policy
+from prefront.system.checks import check_discount
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 For reward weights w the best policy of a set is worth max_i psi_i(s) @ w in state s, a lower bound of V*(s) that is
 tight where the set holds an optimal policy for w. Which policies it should hold is the question: those of random
 rewards, as published, or a convex coverage set of the vector reward, for which the bound is V* everywhere
-(`prefront.exact.successor_coverage`).
+(`prefront.exact.successor_sets`).
 
 The exact set is in reach. Mud never lies on random delivery tasks, and often something else is missing, so that their
 six features mostly span two to four dimensions. On 40 of them it had 5 to 61 policies, 10 in the median, after .23

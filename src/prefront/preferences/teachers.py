@@ -11,12 +11,12 @@ from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
-from prefront.checks import nearest_names
 from prefront.exact.mdp import TabularMDP, check_mdp, expected_rewards, solve
-from prefront.preferences.choices import Choice, Linear, Utility
-from prefront.preferences.datasets import PreferenceDataset
-from prefront.preferences.linear_forms import check_state_numbers
+from prefront.preferences.choice import Choice, Linear, Utility
+from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.segment_scores import check_state_numbers
 from prefront.preferences.segments import Segments, check_segments
+from prefront.system.checks import nearest_names
 
 Statistic = Literal["partial_return", "deterministic_regret", "general_regret", "optimal_advantage"]
 STATISTICS: tuple[str, ...] = get_args(Statistic)

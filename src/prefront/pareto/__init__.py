@@ -1,0 +1,1 @@
+"""Points and their order: dominance, hulls, indicators, weights, the archive. Knows no environment."""

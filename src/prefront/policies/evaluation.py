@@ -1,0 +1,160 @@
+"""Discounted return vectors of policies, measured by whole episodes in any environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import jax
+import numpy as np
+
+from prefront.learning import rollouts
+from prefront.learning.networks import Parameters, PolicyNetwork
+from prefront.policies.policy import Policy
+from prefront.system.checks import check_discount, nearest_names
+from prefront.system.runtime import check_process
+from prefront.tasks.environment import Environment
+from prefront.tasks.registry import ENVIRONMENTS, make
+from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
+
+AnyEnvironment: TypeAlias = Environment | gym.Env[Any, Any]
+# Where a Gymnasium environment has no time limit of its own, an episode is cut after this many steps.
+LONGEST_EPISODE = 10_000
+# What a stored id may name in front of its colon, imported or not.
+KNOWN_MODULES = ("", "prefront", "gymnasium", "mo_gymnasium")
+
+
+def make_environment(id: str, **kwargs: Any) -> AnyEnvironment:
+    """Makes an environment by its id: the functional one where it is ours, otherwise the Gymnasium one.
+
+    Ids of MO-Gymnasium are known without importing it, and so are ids of the form `module:name`.
+
+    Raises:
+        KeyError: No environment has this id; the message names the nearest ones.
+    """
+    ours = id if id.startswith("prefront/") else f"prefront/{id}"
+    if ours in ENVIRONMENTS:
+        return make(id, **kwargs)
+    if ":" not in id and id not in gym.registry:
+        import mo_gymnasium  # noqa: F401 (registers its ids)
+
+        if id not in gym.registry:
+            raise KeyError(f"No environment {id!r}. {nearest_names(id, list(gym.registry))}")
+    return gym.make(id, disable_env_checker=True, **kwargs)
+
+
+def make_stored_environment(id: str, kwargs: Mapping[str, Any]) -> AnyEnvironment:
+    """Makes the environment that a file names, which must not choose what is imported or called.
+
+    Ours are made with their arguments. Any other one must be registered with Gymnasium and is made without arguments:
+    what those would do is not known here. An id of the form `module:name` imports nothing.
+
+    Raises:
+        ValueError: The id or its arguments cannot be trusted to a file; the message says what to do.
+    """
+    module, _, name = id.rpartition(":")
+    full = name if name.startswith("prefront/") else f"prefront/{name}"
+    if module in KNOWN_MODULES and full in ENVIRONMENTS:
+        return make(full, **kwargs)
+    advice = "make the environment yourself and pass it as `environment`"
+    if kwargs:
+        raise ValueError(
+            f"{id!r} is no environment of Prefront, and is stored with arguments {dict(kwargs)}: {advice}."
+        )
+    if module not in KNOWN_MODULES and (module not in sys.modules or name not in gym.registry):
+        raise ValueError(f"{id!r} names a module, which is not imported because a file says so: {advice}.")
+    return make_environment(name)
+
+
+def evaluate(
+    environment: AnyEnvironment,
+    network: PolicyNetwork,
+    parameters: Parameters,
+    *,
+    episodes: int,
+    seed: int,
+    gamma: float,
+    deterministic: bool = True,
+) -> np.ndarray:
+    """Measures the mean discounted return vector of each of several policies.
+
+    All policies meet the same starting states and the same random numbers.
+
+    Args:
+        environment: One of ours, which is stepped in one compiled program, or a Gymnasium environment with a vector
+            reward, which is stepped on the host (and left open).
+        network: The policies' network.
+        parameters: Their parameters, stacked along a leading axis.
+        episodes: Episodes per policy.
+        seed: Seed of the episodes.
+        gamma: Discount in (0, 1].
+        deterministic: Whether actions are the distributions' modes, or drawn from them.
+
+    Returns:
+        Mean returns, shape (policies, objectives), float64.
+
+    Raises:
+        ValueError: Fewer than one episode, a discount outside (0, 1], or a network for other spaces than the
+            environment's; the message names both.
+        TypeError: The environment is of another kind, or its reward does not have the shape of its `reward_space`.
+        RuntimeError: This process was forked from one that used jax.
+    """
+    gamma = check_discount(gamma)
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}.")
+    if not isinstance(environment, Environment | gym.Env):
+        raise TypeError(f"The environment must be a prefront Environment or a gym.Env, got {type(environment)}.")
+    check_process()
+    # On the host a policy refuses by itself the observations that it has no row for.
+    compiled = isinstance(environment, Environment)
+    network.check_spaces(environment.observation_space, environment.action_space, bounds=compiled)
+    policies = len(jax.tree.leaves(parameters)[0])
+    if isinstance(environment, Environment):
+        # Some policies are measured twice, so that one program serves all numbers up to the next power of two.
+        padded = np.arange(1 << (policies - 1).bit_length()) % policies
+        stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[padded], parameters)
+        key = jax.random.key(seed)
+        means = _evaluate_compiled(environment, network, episodes, deterministic, stacked, key, gamma)
+        return np.asarray(means, np.float64)[:policies]
+    chosen = (Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters)) for i in range(policies))
+    rows = [
+        np.mean([_episode(environment, policy, seed + i, gamma, deterministic) for i in range(episodes)], axis=0)
+        for policy in chosen
+    ]
+    return np.array(rows, np.float64)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _evaluate_compiled(
+    environment: Environment,
+    network: PolicyNetwork,
+    episodes: int,
+    deterministic: bool,
+    parameters: Parameters,
+    key: jax.Array,
+    gamma: float,
+) -> jax.Array:
+    def one(own: Parameters) -> jax.Array:
+        return rollouts.evaluate(environment, network, own, key, episodes, gamma, not deterministic).returns
+
+    return jax.vmap(one)(parameters)
+
+
+def _episode(
+    environment: gym.Env[Any, Any], policy: Policy, seed: int, gamma: float, deterministic: bool
+) -> np.ndarray:
+    rng = None if deterministic else np.random.default_rng(seed)
+    observation, _ = environment.reset(seed=seed)
+    space = stated_reward_space(environment)
+    total: np.ndarray | float = 0.0
+    weight = 1.0
+    for _ in range(LONGEST_EPISODE):
+        observation, reward, terminated, truncated, _ = environment.step(policy(observation, rng))
+        total = total + weight * checked_reward(reward, environment, space)
+        weight *= gamma
+        if terminated or truncated:
+            break
+    return np.asarray(total)

@@ -1,0 +1,340 @@
+"""A front: policies none of which another dominates, their return vectors, and what makes these comparable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from prefront.learning.failures import not_finite
+from prefront.learning.networks import Parameters, PolicyNetwork
+from prefront.pareto.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
+from prefront.pareto.weights import check_weights
+from prefront.policies.evaluation import AnyEnvironment, evaluate, make_environment, make_stored_environment
+from prefront.policies.policy import Policy
+from prefront.system.checks import check_discount
+from prefront.system.read_only import read_only
+from prefront.tasks.identity import differences, fingerprint
+from prefront.tasks.vector_rewards import stated_reward_space
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What return vectors depend on; fronts are comparable only where these agree.
+
+    Attributes:
+        environment: Id of the environment.
+        discount: Evaluation discount, in (0, 1].
+        reference_point: Reference point of the hypervolume, one number per objective.
+        objective_names: One name per objective.
+        deterministic: Whether returns are those of deterministic policies, or of drawn actions.
+        kwargs: Arguments with which the environment is made, as JSON holds them.
+        fingerprint: Digest of what id and arguments do not tell of dynamics and rewards, see `prefront.tasks.identity`.
+    """
+
+    environment: str
+    discount: float
+    reference_point: tuple[float, ...]
+    objective_names: tuple[str, ...]
+    deterministic: bool = True
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        check_discount(self.discount)
+        reference = tuple(float(number) for number in self.reference_point)
+        if len(reference) != len(self.objective_names) or not np.isfinite(reference).all():
+            raise ValueError(
+                f"The reference point must be one finite number for each of the {len(self.objective_names)} objectives "
+                f"{tuple(self.objective_names)}, got {reference} of length {len(reference)}."
+            )
+        try:
+            kwargs = json.loads(json.dumps(dict(self.kwargs), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The environment's arguments must be JSON values, got {self.kwargs!r}.") from error
+        object.__setattr__(self, "reference_point", reference)
+        object.__setattr__(self, "objective_names", tuple(self.objective_names))
+        object.__setattr__(self, "kwargs", kwargs)
+
+    @classmethod
+    def of(
+        cls,
+        environment: str,
+        *,
+        discount: float | None = None,
+        reference_point: ArrayLike | None = None,
+        objective_names: tuple[str, ...] | None = None,
+        deterministic: bool = True,
+        **kwargs: Any,
+    ) -> Conditions:
+        """Fills in what the environment itself states, for example for `Conditions.of("DeepSeaTreasure-v0")`.
+
+        Args:
+            environment: Id of the environment.
+            discount: Evaluation discount; the environment's own by default.
+            reference_point: Reference point; the environment's own by default.
+            objective_names: Names; the environment's own by default.
+            deterministic: Whether policies are evaluated deterministically.
+            **kwargs: Arguments with which the environment is made.
+
+        Raises:
+            ValueError: Something is not given that the environment does not state.
+        """
+        given = {"discount": discount, "reference_point": reference_point, "objective_names": objective_names}
+        made = make_environment(environment, **kwargs)
+        stated = getattr(made, "unwrapped", made)
+        given = {name: getattr(stated, name, None) if value is None else value for name, value in given.items()}
+        missing = [name for name, value in given.items() if value is None]
+        if missing:
+            raise ValueError(f"{environment} does not state its {', '.join(missing)}; give {', '.join(missing)}.")
+        return cls(
+            environment,
+            **given,  # type: ignore[arg-type]
+            deterministic=deterministic,
+            kwargs=kwargs,
+            fingerprint=fingerprint(made),
+        )
+
+    @property
+    def objectives(self) -> int:
+        """Number of objectives."""
+        return len(self.objective_names)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Front:
+    """A finite set of policies with distinct, mutually non-dominated return vectors, in lexicographic order.
+
+    `Front.of` and `insert` filter and sort; the constructor only checks.
+
+    Attributes:
+        network: The network that all policies share.
+        parameters: Nested dict of NumPy arrays, stacked along a leading policy axis; read-only.
+        returns: Return vectors, shape (policies, objectives), float64; read-only.
+        conditions: What the return vectors depend on.
+        environment_steps: Environment steps that training took, without those of evaluation.
+        evaluation_steps: Environment steps that evaluation took.
+        seed: Seed of the training run; None where several runs are merged.
+    """
+
+    network: PolicyNetwork
+    parameters: Parameters
+    returns: np.ndarray
+    conditions: Conditions
+    environment_steps: int = 0
+    evaluation_steps: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        returns = check_points(self.returns, "returns")
+        if returns.shape[1] != self.conditions.objectives:
+            raise ValueError(
+                f"Return vectors have length {returns.shape[1]}, but there are {self.conditions.objectives} objectives "
+                f"{self.conditions.objective_names}."
+            )
+        returns, parameters = read_only(returns), read_only(self.parameters)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+            if leaf.shape[:1] != (len(returns),):
+                raise ValueError(
+                    f"Parameters {jax.tree_util.keystr(path)} have shape {leaf.shape}; their first axis must count the "
+                    f"{len(returns)} policies."
+                )
+            # A logit of -inf in a table means that the action is never taken.
+            never = self.network.discrete and self.network.encoder.kind == "tabular"
+            if (bad := not_finite(np.where(np.isneginf(leaf), 0, leaf) if never else leaf)).any():
+                raise ValueError(
+                    f"Parameters {jax.tree_util.keystr(path)} of policy {np.flatnonzero(bad)[0]} are not finite."
+                )
+        if not np.array_equal(_best(returns), np.arange(len(returns))):
+            raise ValueError(
+                "Returns must be distinct, mutually non-dominated and sorted; use Front.of to make them so."
+            )
+        object.__setattr__(self, "returns", returns)
+        object.__setattr__(self, "parameters", parameters)
+
+    @classmethod
+    def of(
+        cls, network: PolicyNetwork, parameters: Parameters, returns: ArrayLike, conditions: Conditions, **counts: Any
+    ) -> Front:
+        """Makes the front of any policies: keeps what is non-dominated, each return vector once.
+
+        Args:
+            network: The policies' network.
+            parameters: Nested dict of arrays, stacked along a leading policy axis.
+            returns: Return vectors, shape (policies, objectives).
+            conditions: What the return vectors depend on.
+            **counts: `environment_steps`, `evaluation_steps` and `seed`.
+        """
+        points = check_points(returns, "returns")
+        for leaf in jax.tree.leaves(parameters):
+            if np.shape(leaf)[:1] != (len(points),):
+                raise ValueError(f"{len(points)} return vectors were given with parameters of shape {np.shape(leaf)}.")
+        kept = _best(points)
+        return cls(network, _take(parameters, kept), points[kept], conditions, **counts)
+
+    @classmethod
+    def empty(cls, network: PolicyNetwork, conditions: Conditions, seed: int | None = None) -> Front:
+        """Makes a front without policies, to insert into."""
+        shapes = jax.eval_shape(network.init, jax.random.key(0))
+        parameters = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), shapes)
+        return cls(network, parameters, np.zeros((0, conditions.objectives)), conditions, seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+    def __getitem__(self, index: int) -> Policy:
+        """Returns the policy number `index`, with its return vector."""
+        place = operator.index(index)
+        return Policy(self.network, _take(self.parameters, place), self.returns[place].copy())
+
+    def insert(self, parameters: Parameters, returns: ArrayLike) -> Front:
+        """Returns the front of these policies and more; a return vector that is there already adds nothing.
+
+        Args:
+            parameters: Parameters of the new policies, stacked along a leading axis.
+            returns: Their return vectors, shape (new policies, objectives).
+        """
+        new = check_points(returns, "returns")
+        if new.shape[1] != self.conditions.objectives:
+            raise ValueError(
+                f"Return vectors have length {new.shape[1]}, but the front has {self.conditions.objectives} objectives."
+            )
+        stacked = jax.tree.map(lambda old, more: np.concatenate([old, np.asarray(more)]), self.parameters, parameters)
+        return Front.of(self.network, stacked, np.concatenate([self.returns, new]), self.conditions, **self._counts())
+
+    def merge(self, other: Front) -> Front:
+        """Returns the front of the policies of both; steps add up.
+
+        Raises:
+            ValueError: The fronts have different networks or conditions; the message names the difference.
+        """
+        for name in ("network", "conditions"):
+            mine, theirs = dataclasses.asdict(getattr(self, name)), dataclasses.asdict(getattr(other, name))
+            if differing := differences(mine, theirs):
+                raise ValueError(f"Fronts of different {name} cannot be merged. {differing}.")
+        return dataclasses.replace(
+            self.insert(other.parameters, other.returns),
+            environment_steps=self.environment_steps + other.environment_steps,
+            evaluation_steps=self.evaluation_steps + other.evaluation_steps,
+            seed=self.seed if self.seed == other.seed else None,
+        )
+
+    def select(self, weights: ArrayLike) -> Policy:
+        """Returns the policy of largest weighted return.
+
+        Args:
+            weights: A vector on the simplex, shape (objectives,).
+
+        Raises:
+            ValueError: The weights have the wrong length, are negative or do not sum to 1, or the front is empty.
+        """
+        checked = check_weights(weights, self.conditions.objectives)
+        if checked.ndim != 1:
+            raise ValueError(f"One weight vector selects a policy, got an array of shape {checked.shape}.")
+        if len(self) == 0:
+            raise ValueError("An empty front has no policy to select.")
+        return self[int(np.argmax(self.returns @ checked))]
+
+    def crowding_distance(self) -> np.ndarray:
+        """Returns the crowding distance of each policy, see `prefront.pareto.indicators.crowding_distance`."""
+        return crowding_distance(self.returns)
+
+    def hypervolume(self) -> Hypervolume:
+        """Returns the hypervolume against the conditions' reference point, see `pareto.indicators.hypervolume`."""
+        return hypervolume(self.returns, self.conditions.reference_point)
+
+    def evaluate(
+        self,
+        environment: AnyEnvironment | str | None = None,
+        episodes: int = 10,
+        seed: int = 0,
+        *,
+        deterministic: bool | None = None,
+        gamma: float | None = None,
+    ) -> np.ndarray:
+        """Measures the policies' mean returns anew, see `prefront.policies.evaluation.evaluate`.
+
+        Args:
+            environment: An environment or its id; by default that of the conditions, see
+                `prefront.policies.evaluation.make_stored_environment`.
+            episodes: Episodes per policy.
+            seed: Seed of the episodes.
+            deterministic: Whether actions are the distributions' modes; by default as in the conditions.
+            gamma: Discount; by default that of the conditions.
+
+        Returns:
+            Mean returns, shape (policies, objectives), float64, in the order of `returns`.
+
+        Raises:
+            ValueError: The environment has other spaces than the policies, or another number of objectives.
+        """
+        if len(self) == 0:
+            return np.zeros_like(self.returns)
+        own = self.conditions
+        if environment is None or (isinstance(environment, str) and environment == own.environment and own.kwargs):
+            environment = _make_stored_once(own.environment, json.dumps(own.kwargs))
+        elif isinstance(environment, str):
+            environment = _make_once(environment)
+        self._check_objectives(environment)
+        return evaluate(
+            environment,
+            self.network,
+            self.parameters,
+            episodes=episodes,
+            seed=seed,
+            gamma=self.conditions.discount if gamma is None else gamma,
+            deterministic=self.conditions.deterministic if deterministic is None else deterministic,
+        )
+
+    def save(self, folder: Any) -> None:
+        """Writes the front to a folder, see `prefront.policies.front_files.save`."""
+        from prefront.policies.front_files import save
+
+        save(self, folder)
+
+    @staticmethod
+    def load(folder: Any) -> Front:
+        """Reads a front from a folder, see `prefront.policies.front_files.load`."""
+        from prefront.policies.front_files import load
+
+        return load(folder)
+
+    def _check_objectives(self, environment: Any) -> None:
+        is_host = isinstance(environment, gym.Env)
+        space = stated_reward_space(environment) if is_host else environment.reward_space
+        if space is not None and space.shape != (self.conditions.objectives,):
+            raise ValueError(
+                f"The front has {self.conditions.objectives} objectives {self.conditions.objective_names}, but the "
+                f"environment's reward_space is {space}."
+            )
+
+    def _counts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}
+
+
+# The environment that was made before has its programs compiled already.
+_make_once = lru_cache(maxsize=8)(make_environment)
+
+
+@lru_cache(maxsize=8)
+def _make_stored_once(id: str, kwargs: str) -> AnyEnvironment:
+    return make_stored_environment(id, json.loads(kwargs))
+
+
+def _best(returns: np.ndarray) -> np.ndarray:
+    """Returns the indices of the distinct non-dominated return vectors, in lexicographic order."""
+    kept = np.flatnonzero(non_dominated(returns))
+    return kept[np.lexsort(returns[kept].T[::-1])]
+
+
+def _take(parameters: Parameters, index: Any) -> Parameters:
+    taken: Parameters = jax.tree.map(lambda leaf: np.asarray(leaf)[index], parameters)
+    return taken

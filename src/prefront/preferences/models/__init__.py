@@ -1,0 +1,1 @@
+"""Preference models, one a file."""

@@ -1,0 +1,1 @@
+"""What is told of results: statistics, claims, figures."""

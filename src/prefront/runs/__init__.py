@@ -1,0 +1,1 @@
+"""Studies and their run folders: the catalogue, the worker processes, the display."""

@@ -1,0 +1,1 @@
+"""What is solved: the environment contract, its registry, the Gymnasium API, the checker."""
