@@ -33,13 +33,13 @@ import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
 from prefront.learning.exact_evaluation import transition_table
-from prefront.learning.failures import TrainingFailure
 from prefront.learning.host_training import HostTrainer
 from prefront.learning.population import CompiledTrainer, Order
 from prefront.learning.ppo import ActorCritic, Goal
 from prefront.pareto.archive import Archive, stacked, unstacked
 from prefront.pareto.weights import dirichlet_weights, riesz_weights
 from prefront.policies.front import Front
+from prefront.system.failures import TrainingFailure
 from prefront.system.files import load_arrays, remove_leftovers, save_arrays
 from prefront.tasks.environment import Environment
 from prefront.tasks.identity import differences

@@ -50,11 +50,11 @@ from prefront.agents.constrained_rlhf_settings import (
 )
 from prefront.envs.token_task import TokenWorldSettings, World
 from prefront.exact import kl_constrained
-from prefront.learning.failures import TrainingFailure, all_finite, not_finite
 from prefront.learning.lagrangian import effective
 from prefront.preferences.models.sequences import RewardModels, linear_rewards
 from prefront.sequences.policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
 from prefront.system.compilation import jit
+from prefront.system.failures import TrainingFailure, all_finite, not_finite
 from prefront.system.files import remove_leftovers, save_arrays
 
 __all__ = [

@@ -18,7 +18,6 @@ from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSe
 from prefront.envs.token_task import World, gold
 from prefront.exact import kl_regularised
 from prefront.learning.advantages import generalised_advantages
-from prefront.learning.failures import first_failure
 from prefront.learning.lagrangian import (
     Multipliers,
     annealed_coefficient,
@@ -34,6 +33,7 @@ from prefront.preferences.models.sequences import (
     model_rewards,
 )
 from prefront.sequences.policies import SequenceNetwork, SequencePolicy
+from prefront.system.failures import first_failure
 
 # What is watched for values that are not finite, in this order.
 QUANTITIES = ("reward", "KL", "multiplier", "policy loss", "value loss", "parameter")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.rendering import FLOOR, GOLD, ROCK, WATER, draw_grid
 
 LEFT, RIGHT, PICK_UP = 0, 1, 2
@@ -203,7 +203,9 @@ class BreakableBottles(FiniteEnvironment):
         """Returns the exact convex coverage set, see `prefront.exact.linear_support`."""
         from prefront.exact.linear_support import linear_support
 
-        return self._cached("coverage_set", gamma, lambda discount: linear_support(self.momdp(), discount).points)
+        return self._cached(
+            "coverage_set", gamma, lambda discount: linear_support(self.enumeration().table, discount).points
+        )
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws the corridor from source to goal, how many bottles lie where, and the carrier with its own."""

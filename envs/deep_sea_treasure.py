@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.system.checks import nearest_names
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.rendering import GOLD, ROCK, WATER, draw_grid
 
 ROCK_VALUE = -10.0

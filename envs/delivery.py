@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, expected_rewards, mean_return, solve
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.exact.mdp import expected_rewards, mean_return, solve
+from prefront.exact.tables import TabularMDP
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.rendering import FLOOR, GOLD, WALL, draw_grid
 
 FEATURES = ("gas", "goal", "sheep", "coin", "roadblock", "mud")

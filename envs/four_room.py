@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.rendering import FLOOR, GOLD, WALL, draw_grid
 
 MOVES = np.array([[0, -1], [-1, 0], [0, 1], [1, 0]], np.int32)

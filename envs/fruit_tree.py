@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.rendering import AGENT, FLOOR, GOLD, WALL, draw_grid
 
 NUTRIENTS = ("protein", "carbs", "fats", "vitamins", "minerals", "water", "fibre", "sugar", "salt")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import LABELS, PreferenceDataset
 from prefront.preferences.segments import Segments
 from prefront.system.files import DamagedFileError
@@ -129,7 +129,7 @@ def _follow(paths: np.ndarray, mdp: TabularMDP, columns: int, name: str) -> Segm
         for row in np.flatnonzero(np.where(ended, ~(which.any(1) | still), ~which.any(1))):
             raise ValueError(f"{name}, row {row}: {move[row].tolist()} is no move, at step {step - 1}.")
         action = which.argmax(1)
-        gained = np.asarray(mdp.features)[state, action, 0]
+        gained = np.asarray(mdp.rewards)[state, action, 0]
         features.append(np.where(ended[:, None], 0.0, gained))
         state = np.where(ended, state, np.asarray(mdp.successors)[state, action, 0]).astype(np.int32)
         states.append(state)

@@ -6,7 +6,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,7 @@ import numpy as np
 
 from prefront.pareto.indicators import non_dominated
 from prefront.pareto.weights import simplex_lattice
-
-if TYPE_CHECKING:
-    from prefront.envs.mountain_car import MOMountainCar, State
+from prefront.tasks.environment import Environment
 
 PLANS = Path(__file__).parent / "data" / "mountain_car_best_known.json"
 LETTERS = "rcf"
@@ -54,7 +52,7 @@ def starts_of(cells: int) -> np.ndarray:
     return middles.reshape(cells, STARTS_PER_CELL).astype(np.float32)
 
 
-def replay(environment: MOMountainCar, plans: list[np.ndarray], starts: np.ndarray) -> list[np.ndarray]:
+def replay(environment: Environment, plans: list[np.ndarray], starts: np.ndarray) -> list[np.ndarray]:
     """Follows the plans of every cell from all of its starts.
 
     Args:
@@ -73,10 +71,10 @@ def replay(environment: MOMountainCar, plans: list[np.ndarray], starts: np.ndarr
 
 
 @partial(jax.jit, static_argnums=0)
-def _follow(environment: MOMountainCar, plans: jax.Array, starts: jax.Array) -> jax.Array:
+def _follow(environment: Environment, plans: jax.Array, starts: jax.Array) -> jax.Array:
     key = jax.random.key(0)
 
-    def step(carried: tuple[State, jax.Array], action: jax.Array) -> tuple[tuple[State, jax.Array], jax.Array]:
+    def step(carried: tuple[Any, jax.Array], action: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array]:
         state, running = carried
         after = environment.transition(state, action, key)
         reward = jnp.where(running, environment.reward(state, action, after, key), 0.0)

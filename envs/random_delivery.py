@@ -24,7 +24,8 @@ from prefront.envs.delivery import (
     grid_table,
     kinds_at,
 )
-from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_policy, solve
+from prefront.exact.mdp import expected_rewards, optimal_policy, solve
+from prefront.exact.tables import TabularMDP
 from prefront.system.checks import nearest_names
 from prefront.system.compilation import jit
 
@@ -261,7 +262,7 @@ def _add_risks(params: Params, weights: np.ndarray, proposals: np.ndarray) -> Pa
     cells, base = np.asarray(params.cells), grid_table(np.asarray(params.cells), width)
     solution = solve(base, expected_rewards(base, weights), Delivery.discount)
     successor, live = base.successors[..., 0], ~base.terminal
-    gain = base.features[..., 0, :]
+    gain = base.rewards[..., 0, :]
     optimal = _optimal_actions(solution.action_values)
     goal = np.argmax(kinds_at(cells, *_places(width)) == GOAL, 1)
     worst = np.argmin(np.where(live, solution.values, np.inf), 1)
@@ -304,7 +305,7 @@ def _with_second_outcome(base: TabularMDP, chance: np.ndarray, target: np.ndarra
     return base._replace(
         successors=np.stack([base.successors[..., 0], np.where(chance > 0, target, base.successors[..., 0])], -1),
         probabilities=np.stack([1 - chance, chance], -1),
-        features=np.stack([base.features[..., 0, :], np.where(chance[..., None] > 0, features, 0.0)], -2),
+        rewards=np.stack([base.rewards[..., 0, :], np.where(chance[..., None] > 0, features, 0.0)], -2),
     )
 
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.preferences.comparisons import SequenceComparisons
+
 EMBEDDING, FILTERS, HIDDEN = 12, 64, 24
 GAIN = 2.0
 CHUNK = 2000
@@ -53,20 +55,6 @@ class SequenceGold(NamedTuple):
     repetition_mean: jax.Array
     repetition_scale: jax.Array
     unseen_weight: jax.Array
-
-
-class SequenceComparisons(NamedTuple):
-    """Choices between n pairs of sequences.
-
-    Attributes:
-        first: Shape (n, L + 1).
-        second: Shape (n, L + 1).
-        choice: 1 where the first was preferred, otherwise 0, shape (n,), float32.
-    """
-
-    first: jax.Array
-    second: jax.Array
-    choice: jax.Array
 
 
 def draw_networks(key: jax.Array, components: int, vocabulary: int) -> TeacherNetworks:

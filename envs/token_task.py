@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.envs.token_gold import (
-    SequenceComparisons,
     SequenceGold,
     TeacherNetworks,
     choice_probability,
@@ -22,6 +21,7 @@ from prefront.envs.token_gold import (
     standardise_gold,
 )
 from prefront.exact.kl_regularised import MarkovReference, reference_policy, reward_moments, sample
+from prefront.preferences.comparisons import SequenceComparisons
 from prefront.preferences.models.sequences import (
     RewardModels,
     RewardModelSettings,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefront.experiments.constrained_rlhf_claims import METHODS, PLACES
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -42,19 +43,6 @@ from prefront.system.tables import Table
 if TYPE_CHECKING:
     from prefront.exact.kl_constrained import DualSolution
 
-METHODS = {
-    "ppo": "PPO, no KL",
-    "ppo_annealed_kl": "PPO, KL annealed",
-    "ppo_adaptive_kl": "PPO, oracle's KL",
-    "ppo_sat": "PPO-SAT",
-    "mu_ppo": "μ-PPO",
-    "all_ppo": "All-PPO",
-    "xi_ppo": "ξ-PPO",
-    "mu_ppo_paper": "μ-PPO, paper's form",
-    "all_ppo_paper": "All-PPO, paper's form",
-    "xi_ppo_paper": "ξ-PPO, paper's form",
-}
-PLACES = ("joint", "lower", "higher", "independent")
 SEARCHES = ("grid", "nm_ppo")
 DISTANCES = ("optimum_divergence", "gold_gap")
 # Beyond this share of the largest reward of each model alone hardly any pair of thresholds is reachable.

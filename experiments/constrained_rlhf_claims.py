@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from prefront.experiments.constrained_rlhf import METHODS, PLACES
 from prefront.experiments.token_worlds import standard_error
 from prefront.reports.claim_forms import bounded, larger, share
 from prefront.reports.claims import Claim, claim_of
@@ -15,6 +14,19 @@ from prefront.reports.overoptimization import find_peak
 from prefront.runs.study import Results
 from prefront.system.tables import Table
 
+METHODS = {
+    "ppo": "PPO, no KL",
+    "ppo_annealed_kl": "PPO, KL annealed",
+    "ppo_adaptive_kl": "PPO, oracle's KL",
+    "ppo_sat": "PPO-SAT",
+    "mu_ppo": "μ-PPO",
+    "all_ppo": "All-PPO",
+    "xi_ppo": "ξ-PPO",
+    "mu_ppo_paper": "μ-PPO, paper's form",
+    "all_ppo_paper": "All-PPO, paper's form",
+    "xi_ppo_paper": "ξ-PPO, paper's form",
+}
+PLACES = ("joint", "lower", "higher", "independent")
 PAPER = "Moskovitz et al. (2024)"
 LAST_SHARE = 0.2
 FALL, CLOSE_GOLD, CLOSE_THRESHOLD, STEPS_SHARE = 0.5, 0.1, 0.05, 0.2

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prefront.experiments.constrained_rlhf import METHODS
-from prefront.experiments.constrained_rlhf_claims import of_best_so_far, of_method
+from prefront.experiments.constrained_rlhf_claims import METHODS, of_best_so_far, of_method
 from prefront.experiments.token_world_plots import DISTANCE, draw_band, label_steps, mean_interval, plot_band
 from prefront.reports import plots
 from prefront.runs.study import Results

@@ -39,7 +39,7 @@ from prefront.system.checks import (
 )
 
 if TYPE_CHECKING:
-    from prefront.exact.mdp import TabularMDP
+    from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import PreferenceDataset
 
 __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from prefront.exact.mdp import TabularMDP
+    from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import PreferenceDataset
     from prefront.preferences.models.partial_return import RewardModel
 

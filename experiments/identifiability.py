@@ -28,7 +28,7 @@ from prefront.system.checks import MANY, check_between, check_distinct, check_le
 from prefront.system.tables import Table
 
 if TYPE_CHECKING:
-    from prefront.exact.mdp import TabularMDP
+    from prefront.exact.tables import TabularMDP
     from prefront.preferences.segments import Segments
 
 PAPER = "Knox et al. (2024), theorem 3.2"
@@ -192,7 +192,7 @@ def every_segment(mdp: TabularMDP, length: int) -> Segments:
     live = ~np.asarray(mdp.terminal)
     moves = [np.argwhere((mdp.probabilities[s] > 0) & live[s]) for s in range(len(live))]
     states = np.flatnonzero(live)[:, None]
-    actions, features = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.features.shape[-1]))
+    actions, features = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.rewards.shape[-1]))
     lengths = np.zeros(len(states), np.int64)
     for step in range(length):
         # A segment that has ended is carried along as it is.
@@ -201,7 +201,7 @@ def every_segment(mdp: TabularMDP, length: int) -> Segments:
         action, outcome = np.concatenate(options).T
         state = states[origin, -1]
         going = live[state]
-        gained = np.where(going[:, None], mdp.features[state, action, outcome], 0.0)
+        gained = np.where(going[:, None], mdp.rewards[state, action, outcome], 0.0)
         after = np.where(going, mdp.successors[state, action, outcome], state)
         lengths = np.where(going, step + 1, lengths[origin])
         states = np.concatenate([states[origin], after[:, None]], 1)

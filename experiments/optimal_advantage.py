@@ -36,7 +36,7 @@ from prefront.system.checks import MANY, check_between, check_distinct, check_le
 from prefront.system.tables import Table
 
 if TYPE_CHECKING:
-    from prefront.exact.mdp import TabularMDP
+    from prefront.exact.tables import TabularMDP
     from prefront.preferences.segments import Segments
 
 PAPER = "Knox et al. (2024), Learning optimal advantage from preferences and mistaking it for reward"
@@ -116,7 +116,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     import jax
 
     from prefront.envs.random_delivery import RandomDelivery, generate
-    from prefront.preferences.segment_scores import unstack
+    from prefront.exact.tables import unstack
 
     labels, absorbing, number = job.part.split(".")
     first = int(number) * settings.chunk

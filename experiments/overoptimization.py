@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prefront.experiments.overoptimization_figures import SOURCES, peaks
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -27,7 +28,7 @@ from prefront.experiments.token_worlds import (
 )
 from prefront.reports.claim_forms import Way, bounded, larger, share, trend
 from prefront.reports.claims import Claim
-from prefront.reports.overoptimization import FORMS, find_peak, fit_form
+from prefront.reports.overoptimization import FORMS
 from prefront.runs.study import Job, Results, Rows
 from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
@@ -37,12 +38,6 @@ MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
 STRONGEST = 1000.0  # Rewards have unit variance: at such a multiplier the exact policy is all but deterministic.
 FALL = 0.5
 AGREEMENT, NEAR = 0.2, 15.0
-SOURCES = {
-    "exact": "exact path",
-    "ppo_annealed_kl": "PPO, KL annealed",
-    "ppo": "PPO, no KL",
-    "best_of_n": "best-of-n",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,24 +228,6 @@ def _with_reports(
         for i in range(whole.components)
     ]
     return {"curves": curves, "models": reports}
-
-
-def peaks(curves: Table, **equal: Any) -> Table:
-    """Returns one row per seed: where its curve with the given labels peaks, how far it falls, and the two fits."""
-    rows = []
-    chosen = curves.where(**equal)
-    for seed in chosen.unique("seed"):
-        one = chosen.where(seed=seed)
-        # Rounding makes the KL of a policy that is still the reference -1e-9 or so.
-        gold, kl, proxy = one["gold"], np.maximum(one["kl"], 0.0), one["proxy"]
-        peak = find_peak(gold)
-        fits = {form: fit_form(kl, gold - gold[0], form) for form in FORMS}
-        rows.append(
-            {"seed": seed, "gold": peak.gold, "fall": peak.fall, "kl": kl[peak.index], "proxy": proxy[peak.index]}
-            | {"rise": proxy[-1] - proxy[peak.index], "end_kl": kl[-1], "inside": peak.inside}
-            | {f"{form}_{name}": getattr(fit, name) for form, fit in fits.items() for name in ("a", "b", "r_squared")}
-        )
-    return Table.from_rows(rows)
 
 
 def _default(settings: Settings, source: str, **changes: Any) -> Row:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.experiments.overoptimization import SOURCES, peaks
 from prefront.experiments.token_world_plots import DISTANCE, on_grid, plot_band, plot_levels
 from prefront.reports import plots
-from prefront.reports.overoptimization import FORMS, fit_form
+from prefront.reports.overoptimization import FORMS, find_peak, fit_form
 from prefront.runs.study import Results
 from prefront.system.tables import Table
 
@@ -19,6 +18,31 @@ if TYPE_CHECKING:
 
 GOLD = "gold"
 FORM_NAMES = {"quadratic": r"$d\,(a - b\,d)$", "logarithmic": r"$d\,(a - b\,\ln d)$"}
+
+SOURCES = {
+    "exact": "exact path",
+    "ppo_annealed_kl": "PPO, KL annealed",
+    "ppo": "PPO, no KL",
+    "best_of_n": "best-of-n",
+}
+
+
+def peaks(curves: Table, **equal: Any) -> Table:
+    """Returns one row per seed: where its curve with the given labels peaks, how far it falls, and the two fits."""
+    rows = []
+    chosen = curves.where(**equal)
+    for seed in chosen.unique("seed"):
+        one = chosen.where(seed=seed)
+        # Rounding makes the KL of a policy that is still the reference -1e-9 or so.
+        gold, kl, proxy = one["gold"], np.maximum(one["kl"], 0.0), one["proxy"]
+        peak = find_peak(gold)
+        fits = {form: fit_form(kl, gold - gold[0], form) for form in FORMS}
+        rows.append(
+            {"seed": seed, "gold": peak.gold, "fall": peak.fall, "kl": kl[peak.index], "proxy": proxy[peak.index]}
+            | {"rise": proxy[-1] - proxy[peak.index], "end_kl": kl[-1], "inside": peak.inside}
+            | {f"{form}_{name}": getattr(fit, name) for form, fit in fits.items() for name in ("a", "b", "r_squared")}
+        )
+    return Table.from_rows(rows)
 
 
 def draw(results: Results, folder: Path) -> list[Path]:

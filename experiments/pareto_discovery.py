@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from prefront.experiments.pareto_discovery_figures import METHODS, draw
 from prefront.pareto import indicators
 from prefront.policies.scores import Truth
 from prefront.reports import statistics
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 PAPER = "Liu et al. (2025), C-MORL"
 STATED_GAIN = "up to 35 % over other MORL methods; of linear scalarisation it states nothing"
-METHODS = {"C-MORL": "C-MORL", "linear": "linear scalarisation"}
 FULL = 1 - 1e-9
 MOST_VIOLATIONS = 0.1
 TEST_SEED = 2**31 - 1  # No training run has this seed or the one before.
@@ -339,8 +339,6 @@ def _iqm(values: Any) -> float:
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws one figure per environment, and one with the share of the true hypervolume in all of them."""
-    from prefront.experiments.pareto_discovery_figures import draw
-
     return draw(results, folder)
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.experiments.pareto_discovery import METHODS
 from prefront.reports import plots, statistics
 from prefront.runs.study import Results
 from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+METHODS = {"C-MORL": "C-MORL", "linear": "linear scalarisation"}
 
 
 def draw(results: Results, folder: Path) -> list[Path]:

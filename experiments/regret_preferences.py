@@ -24,7 +24,7 @@ from prefront.runs.study import Job, Rows
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 
 if TYPE_CHECKING:
-    from prefront.exact.mdp import TabularMDP
+    from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import PreferenceDataset
     from prefront.preferences.teachers import Statistic
 
@@ -219,7 +219,7 @@ def _tasks(settings: Settings, seed: int, chunk: int, study: str) -> list[_Task]
     from prefront.envs.random_delivery import RandomDelivery, generate
     from prefront.exact.mdp import optimal_successor_features
     from prefront.exact.successor_sets import successor_coverage
-    from prefront.preferences.segment_scores import unstack
+    from prefront.exact.tables import unstack
     from prefront.preferences.successor_sets import drop_policy, random_reward_features
 
     family = "risky" if study == "risky" else "deterministic"

@@ -13,11 +13,10 @@ from prefront.runs.study import Job
 
 if TYPE_CHECKING:
     from prefront.agents.constrained_rlhf import MethodSettings
-    from prefront.experiments.reward_shaping import Settings
 
 
 @functools.lru_cache(maxsize=16)
-def thresholds(settings: Settings, seed: int) -> tuple[float, ...]:
+def thresholds(settings: Any, seed: int) -> tuple[float, ...]:
     """Returns the exact joint proxy point, which is chosen by gold, one number per reward model."""
     import jax
 
@@ -30,7 +29,7 @@ def thresholds(settings: Settings, seed: int) -> tuple[float, ...]:
 
 
 @functools.lru_cache(maxsize=16)
-def oracle_divergence(settings: Settings, seed: int) -> float:
+def oracle_divergence(settings: Any, seed: int) -> float:
     """Returns the KL to the reference of the exact policy that meets the thresholds, in nats."""
     from prefront.exact import kl_constrained
     from prefront.preferences.models.sequences import linear_rewards
@@ -40,9 +39,7 @@ def oracle_divergence(settings: Settings, seed: int) -> float:
     return float(kl_constrained.solve_equalities(made.reference, rewards, theta, world.length).divergence)
 
 
-def train(
-    settings: Settings, seed: int, job: Job, name: str, method: MethodSettings, labels: dict[str, Any]
-) -> list[Row]:
+def train(settings: Any, seed: int, job: Job, name: str, method: MethodSettings, labels: dict[str, Any]) -> list[Row]:
     """Trains one run of a method; returns its rows, with `test_gold` of sequences by which nothing is chosen."""
     world, made = made_world(settings.world, seed)
     method, inputs = _shaped(settings, seed, name, method, 1)
@@ -61,11 +58,11 @@ def train(
     return [{"method": name, **labels, **row} for row in rows]
 
 
-def gold_by_coefficient(settings: Settings, seed: int, job: Job, name: str, window: float) -> np.ndarray:
+def gold_by_coefficient(settings: Any, seed: int, job: Job, name: str, window: float) -> np.ndarray:
     """Trains with every coefficient of `gold_coefficients` at once, by random keys of its own.
 
     Args:
-        settings: Settings of the study.
+        settings: Any of the study.
         seed: Seed of the world. The run that is reported has the same seed and another key.
         job: Who is told of the progress.
         name: The method.
@@ -96,7 +93,7 @@ def gold_by_coefficient(settings: Settings, seed: int, job: Job, name: str, wind
 
 
 def _shaped(
-    settings: Settings, seed: int, name: str, method: MethodSettings, runs: int
+    settings: Any, seed: int, name: str, method: MethodSettings, runs: int
 ) -> tuple[MethodSettings, dict[str, Any]]:
     """Returns the method with its reward transform, and what so many runs of it learn from."""
     import jax

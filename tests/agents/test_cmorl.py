@@ -12,7 +12,7 @@ from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, linear_co
 from prefront.agents.cmorl_settings import LINEAR, PUBLISHED, TUNED
 from prefront.learning.ppo import LearnerConfig
 from prefront.pareto.indicators import points_found
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.task import Task
 
 TABLE = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)

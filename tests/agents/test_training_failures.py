@@ -10,10 +10,10 @@ import pytest
 
 import prefront
 from prefront.agents.cmorl import CMORLConfig, _Discovery, train
-from prefront.learning.failures import TrainingFailure
 from prefront.learning.ppo import LearnerConfig
 from prefront.pareto.archive import Archive
 from prefront.policies.front import Front
+from prefront.system.failures import TrainingFailure
 from prefront.system.files import load_arrays
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task

@@ -6,7 +6,7 @@ import pytest
 
 import prefront
 from prefront.envs.breakable_bottles import LEFT, PICK_UP, RIGHT
-from prefront.exact.pareto_sets import pareto_front, tabulate
+from prefront.exact.pareto_sets import pareto_front
 from prefront.pareto.indicators import hypervolume, non_dominated
 from prefront.pareto.weights import simplex_lattice
 
@@ -47,7 +47,7 @@ def test_transitions_equal_mo_gymnasium_in_distribution(replay_finite, arguments
 
 @pytest.mark.parametrize("arguments", [{}, {"unbreakable_bottles": True}])
 def test_states_are_finite(arguments):
-    table = tabulate(prefront.make("BreakableBottles-v0", **arguments))
+    table = prefront.make("BreakableBottles-v0", **arguments).table()
     tiles = 2 if not arguments else 4
     assert len(table.terminal) <= 5 * 3 * 3 * tiles**3
 
@@ -69,7 +69,7 @@ def test_known_points_are_extreme_and_none_is_dominated(gamma):
     assert env.max_hypervolume(gamma) > 0
     if gamma == 1.0:
         # There and back twice with one bottle each; or with both: three tiles, each without a loss 9 times of 10.
-        np.testing.assert_allclose(front, pareto_front(env.momdp(), 1.0), atol=1e-9)
+        np.testing.assert_allclose(front, pareto_front(env.table(), 1.0), atol=1e-9)
         np.testing.assert_allclose(front[:, 1:], [[50, 0], [50, -(1 - 0.9**3)]], atol=1e-9)
 
 

@@ -9,13 +9,14 @@ import prefront
 from prefront.envs import delivery, random_delivery
 from prefront.envs.delivery import COIN, GOAL, HOUSE, ROADBLOCK, SHEEP
 from prefront.exact import mdp as exact
+from prefront.exact.tables import check_mdp
 
 GAMMA = 0.999
 
 
 def test_published_figures_of_the_map():
     env = delivery.Delivery()
-    table = exact.check_mdp(env.table())
+    table = check_mdp(env.table())
     assert (table.initial > 0).sum() == 92
     ends = exact.baselines(table, exact.expected_rewards(table, delivery.PUBLISHED_WEIGHTS), GAMMA)
     assert ends.optimal == pytest.approx(41.208, abs=5e-4)
@@ -47,7 +48,7 @@ def test_steps_and_their_features(place, action, place_after, features):
     table = env.table()
     number = place[0] * 10 + place[1]
     assert table.successors[number, action, 0] == place_after[0] * 10 + place_after[1]
-    assert np.array_equal(table.features[number, action, 0], features)
+    assert np.array_equal(table.rewards[number, action, 0], features)
 
 
 @pytest.mark.parametrize("family", random_delivery.FAMILIES)
@@ -55,7 +56,7 @@ def test_tables_equal_the_functions_of_the_environment(family):
     """The table, made for whole batches at once, against the outcomes that episodes are drawn from."""
     env = random_delivery.RandomDelivery(family)
     params, _ = random_delivery.generate(jax.random.key(5), 3, family)
-    batch = exact.check_mdp(env.table(params))
+    batch = check_mdp(env.table(params))
     places = np.stack(np.indices(random_delivery.SHAPE), -1).reshape(-1, 2).astype(np.int32)
     states = np.pad(places, ((0, 0), (0, 1)))
 
@@ -83,7 +84,7 @@ def test_tables_equal_the_functions_of_the_environment(family):
             possible = np.asarray(chances)[live] > 0
             numbers = np.asarray(reached)[live][..., 0] * width + np.asarray(reached)[live][..., 1]
             assert np.array_equal(batch.successors[m, rows, action][possible], numbers[possible])
-            assert np.array_equal(batch.features[m, rows, action][possible], np.asarray(gained)[live][possible])
+            assert np.array_equal(batch.rewards[m, rows, action][possible], np.asarray(gained)[live][possible])
     alone = env.table(jax.tree.map(lambda leaf: leaf[1], params))
     for leaf, of_batch in zip(alone, batch, strict=True):
         assert np.array_equal(leaf, of_batch[1])
@@ -152,11 +153,11 @@ def test_risks_keep_every_optimal_action():
     assert np.array_equal(*actions)
     second = risky.probabilities[..., 1]
     assert set(np.unique(second)) == {0.0, 0.1}
-    kinds = risky.features[..., 1, :][second > 0]
+    kinds = risky.rewards[..., 1, :][second > 0]
     for kind in ([0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 2, 0], [1, 0, 0, 0, 0, 0]):
         assert (kinds == kind).all(1).sum() > 10
     # Moves that reach the goal by luck are never optimal ones, and lucky everywhere means at the goal.
-    lucky = (second > 0) & (risky.features[..., 1, 1] == 1)
+    lucky = (second > 0) & (risky.rewards[..., 1, 1] == 1)
     assert not (lucky[live] & actions[0]).any()
     batch, state, action = np.nonzero(lucky)
     assert risky.terminal[batch, risky.successors[batch, state, action, 1]].all()
@@ -168,11 +169,11 @@ def test_lotteries():
     assert ((~table.terminal).sum(1) < 25).all()
     assert (weights[:, [0, 1, 2, 4, 5]] == [-1, 50, -50, 0, 0]).all()
     assert set(weights[:, 3]) == set(random_delivery.LOTTERY_WINS)
-    onto_sheep = table.features[..., 0, 2] == 1
+    onto_sheep = table.rewards[..., 0, 2] == 1
     assert (onto_sheep.sum((1, 2)) > 0).all()
     assert np.array_equal(table.probabilities[onto_sheep], np.full((onto_sheep.sum(), 2), 0.5))
     assert (table.probabilities[~onto_sheep] == [1, 0]).all()
-    assert (table.features[onto_sheep][:, 1] == np.eye(6)[3]).all()
+    assert (table.rewards[onto_sheep][:, 1] == np.eye(6)[3]).all()
     assert np.array_equal(table.successors[onto_sheep][:, 0], table.successors[onto_sheep][:, 1])
     # One step from a sheep, far from nothing: the mean reward of the lottery is (r_win - 50) / 2.
     rewards = exact.expected_rewards(table, weights)

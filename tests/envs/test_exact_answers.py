@@ -76,9 +76,9 @@ def test_answers_are_kept_but_not_pickled():
 
     environment = prefront.make("DeepSeaTreasure-v0")
     assert environment.pareto_front(0.99) is environment.pareto_front(0.99)
-    assert environment.momdp() is environment.momdp()
+    assert environment.table() is environment.table()
     copy = pickle.loads(pickle.dumps(environment))
-    assert not {"_table", "_answers"} & vars(copy).keys()
+    assert not {"_enumeration", "_answers"} & vars(copy).keys()
     assert np.array_equal(copy.pareto_front(0.99), environment.pareto_front(0.99))
 
 

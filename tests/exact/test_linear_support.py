@@ -1,6 +1,5 @@
 """Coverage sets by linear support: every point is the return of a policy, and no policy is better anywhere."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 import prefront
 from prefront.exact import pareto_sets as exact
 from prefront.exact.linear_support import linear_support, scalarised_optimum, supported_points
+from prefront.exact.tables import TabularMDP
 
 
 def cyclic_momdp(seed, d, states=4, outcomes=2):
@@ -24,9 +24,9 @@ def cyclic_momdp(seed, d, states=4, outcomes=2):
     rewards[..., -1] *= rng.random((states, 2, outcomes)) < 0.2
     terminal = np.arange(states) == states - 1
     successors[terminal], rewards[terminal], probabilities[terminal] = states - 1, 0.0, np.eye(outcomes)[0]
-    return exact.TabularMOMDP(
-        successors.astype(np.int32), probabilities, rewards, terminal, np.array([0, 1]), np.array([0.25, 0.75])
-    )
+    initial = np.zeros(states)
+    initial[:2] = [0.25, 0.75]
+    return TabularMDP(successors.astype(np.int32), probabilities, rewards, terminal, initial)
 
 
 def evaluate(momdp, gamma, actions):
@@ -79,7 +79,7 @@ def test_optima_for_one_objective_neglect_no_other(seed, gamma, d):
 
 @pytest.mark.parametrize("gamma", [1.0, 0.99, 0.9])
 def test_coverage_set_of_breakable_bottles_is_attained(gamma):
-    momdp = exact.tabulate(prefront.make("BreakableBottles-v0"))
+    momdp = prefront.make("BreakableBottles-v0").table()
     points, policies = linear_support(momdp, gamma)
     for point, policy in zip(points, policies, strict=True):
         law = momdp.initial_probabilities @ np.eye(len(momdp.terminal))[momdp.initial_states]
@@ -101,19 +101,19 @@ def test_what_has_no_finite_return_is_refused():
     successors = np.array([[[0], [1]], [[1], [1]]], np.int32)
     rewards = np.zeros((2, 2, 1, 2))
     rewards[0, :, 0] = [[0, 1], [1, 0]]
-    args = (successors, np.ones((2, 2, 1)), rewards, np.array([False, True]), np.array([0]), np.ones(1))
+    args = (successors, np.ones((2, 2, 1)), rewards, np.array([False, True]), np.array([1.0, 0.0]))
     with pytest.raises(RuntimeError, match="without end"):
-        linear_support(exact.TabularMOMDP(*args), 1.0)
+        linear_support(TabularMDP(*args), 1.0)
     rewards[0, :, 0], successors[0] = [[0, -1], [-1, 0]], 0
     with pytest.raises(RuntimeError, match="finite return"):
-        linear_support(exact.TabularMOMDP(*args), 1.0)
+        linear_support(TabularMDP(*args), 1.0)
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e6, 1e9])
 def test_coverage_sets_do_not_depend_on_units(unit):
     for seed in range(5):
         momdp = cyclic_momdp(seed, 3)
-        smaller = dataclasses.replace(momdp, rewards=momdp.rewards * unit)
+        smaller = momdp._replace(rewards=momdp.rewards * unit)
         assert np.allclose(linear_support(smaller, 0.9).points / unit, linear_support(momdp, 0.9).points, rtol=1e-9)
     points = np.random.default_rng(0).normal(size=(30, 3))
 

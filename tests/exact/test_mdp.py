@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefront.exact import mdp as exact
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP, check_mdp, stack
 
 GAMMA = 0.97
 
@@ -41,7 +41,7 @@ def linear_solve(mdp, policy, rewards, gamma=GAMMA):
 
 
 def mean_rewards(mdp, weights):
-    return np.einsum("sak,sakd,d->sa", mdp.probabilities, mdp.features, weights)
+    return np.einsum("sak,sakd,d->sa", mdp.probabilities, mdp.rewards, weights)
 
 
 @settings(max_examples=25)
@@ -93,7 +93,7 @@ def test_successor_features_hold_the_feature_of_the_last_step():
 def test_a_padded_batch_equals_its_members_one_by_one():
     rng = np.random.default_rng(3)
     members = [random_mdp(rng, states=n, outcomes=k) for n, k in ((4, 1), (30, 2), (9, 3), (17, 1))]
-    batch = exact.stack(members)
+    batch = stack(members)
     weights = rng.normal(size=(4, 5, 4))
     solution = exact.solve(batch, exact.expected_rewards(batch, weights), GAMMA)
     psi = exact.optimal_successor_features(batch, weights, GAMMA)
@@ -130,7 +130,7 @@ def test_ties_share_probability_within_the_tolerance():
 
 def test_scaled_return_is_one_at_the_optimum_and_zero_for_the_random_policy():
     rng = np.random.default_rng(0)
-    batch = exact.stack([random_mdp(rng, states=n) for n in (5, 12)])
+    batch = stack([random_mdp(rng, states=n) for n in (5, 12)])
     rewards = exact.expected_rewards(batch, rng.normal(size=(2, 4)))
     solution = exact.solve(batch, rewards, GAMMA)
     assert np.allclose(exact.scaled_return(batch, solution.actions, rewards, GAMMA), 1)
@@ -155,13 +155,13 @@ def test_bad_tables_are_named():
     with pytest.raises(ValueError, match=r"successors must lie in \[0, 6\), got 9 at \(1, 0, 2\)"):
         wrong = mdp.successors.copy()
         wrong[1, 0, 2] = 9
-        exact.check_mdp(mdp._replace(successors=wrong))
+        check_mdp(mdp._replace(successors=wrong))
     with pytest.raises(ValueError, match=r"probabilities must sum to 1, got .* at \(0, 0\)"):
-        exact.check_mdp(mdp._replace(probabilities=mdp.probabilities * 2))
-    with pytest.raises(ValueError, match=r"features must be finite, got nan"):
-        exact.check_mdp(mdp._replace(features=mdp.features * np.nan))
+        check_mdp(mdp._replace(probabilities=mdp.probabilities * 2))
+    with pytest.raises(ValueError, match=r"rewards must be finite, got nan"):
+        check_mdp(mdp._replace(rewards=mdp.rewards * np.nan))
     with pytest.raises(ValueError, match=r"\(6,\)"):
-        exact.check_mdp(mdp._replace(terminal=np.zeros(5, bool)))
+        check_mdp(mdp._replace(terminal=np.zeros(5, bool)))
     with pytest.raises(ValueError, match=r"\(0, 1\), got 1.0"):
         exact.solve(mdp, np.zeros((6, 2)), 1.0)
     with pytest.raises(ValueError, match=r"\(5, 2\)"):

@@ -13,7 +13,9 @@ import prefront
 from prefront.exact import pareto_sets as exact
 from prefront.exact.linear_support import linear_support, scalarised_optimum
 from prefront.exact.pareto_policies import pareto_policies
+from prefront.exact.tables import TabularMDP
 from prefront.pareto.dominance import in_order, non_dominated_rows
+from prefront.tasks.enumeration import enumerate_states
 from prefront.tasks.registry import load
 
 RESOURCES = "prefront.envs.resource_gathering:ResourceGathering"
@@ -25,7 +27,7 @@ TABLES: dict = {}
 def table(path, **kwargs):
     key = (path, *kwargs.items())
     if key not in TABLES:
-        TABLES[key] = exact.tabulate(load(path)(**kwargs))
+        TABLES[key] = load(path)(**kwargs).table()
     return TABLES[key]
 
 
@@ -51,33 +53,31 @@ def random_momdp(seed, states=4, actions=2, outcomes=1, d=2, acyclic=False, star
         rewards[..., 1:] = np.where((successors == states - 1)[..., None], np.abs(rewards[..., 1:]), 0.0)
     terminal = np.arange(states) == states - 1
     rewards[terminal], successors[terminal], probabilities[terminal] = 0.0, states - 1, np.eye(outcomes)[0]
-    initial = np.arange(starts)
-    return exact.TabularMOMDP(successors, probabilities, rewards, terminal, initial, np.full(starts, 1 / starts))
-
-
-@functools.lru_cache(maxsize=256)
-def all_returns(momdp, gamma, state, steps):
-    """Returns of every deterministic history-dependent policy, cut off after some steps, by plain recursion."""
-    if momdp.terminal[state] or steps == 0:
-        return {(0.0,) * momdp.num_objectives}
-    found = set()
-    for action in range(momdp.successors.shape[1]):
-        possible = np.flatnonzero(momdp.probabilities[state, action] > 0)
-        tails = [
-            sorted(all_returns(momdp, gamma, int(momdp.successors[state, action, k]), steps - 1)) for k in possible
-        ]
-        for choice in itertools.product(*tails):
-            total = np.zeros(momdp.num_objectives)
-            for k, tail in zip(possible, choice, strict=True):
-                total += momdp.probabilities[state, action, k] * (
-                    momdp.rewards[state, action, k] + gamma * np.array(tail)
-                )
-            found.add(tuple(np.round(total, 12)))
-    return found
+    initial = np.where(np.arange(states) < starts, 1 / starts, 0.0)
+    return TabularMDP(successors, probabilities, rewards, terminal, initial)
 
 
 def brute_force(momdp, gamma, steps):
-    tails = [sorted(all_returns(momdp, gamma, int(s), steps)) for s in momdp.initial_states]
+    """Returns of every deterministic history-dependent policy, cut off after some steps, by plain recursion."""
+
+    @functools.lru_cache(maxsize=256)
+    def all_returns(state, steps):
+        if momdp.terminal[state] or steps == 0:
+            return {(0.0,) * momdp.num_objectives}
+        found = set()
+        for action in range(momdp.successors.shape[1]):
+            possible = np.flatnonzero(momdp.probabilities[state, action] > 0)
+            tails = [sorted(all_returns(int(momdp.successors[state, action, k]), steps - 1)) for k in possible]
+            for choice in itertools.product(*tails):
+                total = np.zeros(momdp.num_objectives)
+                for k, tail in zip(possible, choice, strict=True):
+                    total += momdp.probabilities[state, action, k] * (
+                        momdp.rewards[state, action, k] + gamma * np.array(tail)
+                    )
+                found.add(tuple(np.round(total, 12)))
+        return found
+
+    tails = [sorted(all_returns(int(s), steps)) for s in momdp.initial_states]
     points = np.array(
         [np.average(choice, axis=0, weights=momdp.initial_probabilities) for choice in itertools.product(*tails)]
     )
@@ -204,9 +204,7 @@ def test_never_ending_counts_by_its_limit():
     successors = np.array([[[0], [1]], [[1], [1]]], np.int32)
     rewards = np.zeros((2, 2, 1, 2))
     rewards[0, 1, 0] = [-1, 1]
-    momdp = exact.TabularMOMDP(
-        successors, np.ones((2, 2, 1)), rewards, np.array([False, True]), np.array([0]), np.ones(1)
-    )
+    momdp = TabularMDP(successors, np.ones((2, 2, 1)), rewards, np.array([False, True]), np.array([1.0, 0.0]))
     assert exact.pareto_front(momdp, 1.0).tolist() == [[-1, 1], [0, 0]]
     assert sorted(policy.value.tolist() for policy in pareto_policies(momdp, 1.0)) == [[-1, 1], [0, 0]]
     rewards[0, 0, 0] = [1, 0]
@@ -217,7 +215,7 @@ def test_never_ending_counts_by_its_limit():
 def test_infinite_fronts_are_refused():
     # Each step is worth (1, 0) or (0, 1): the front at discount 0.9 is a continuum, its coverage set two points.
     successors, rewards = np.zeros((1, 2, 1), np.int32), np.eye(2)[None, :, None, :]
-    momdp = exact.TabularMOMDP(successors, np.ones((1, 2, 1)), rewards, np.array([False]), np.array([0]), np.ones(1))
+    momdp = TabularMDP(successors, np.ones((1, 2, 1)), rewards, np.array([False]), np.ones(1))
     with pytest.raises(exact.NoFiniteFrontError, match="infinite"):
         exact.pareto_front(momdp, 0.9, max_points=500)
     assert np.allclose(exact.coverage_set(momdp, 0.9, "linear support"), [[0, 10], [10, 0]])
@@ -230,7 +228,7 @@ def test_retries_without_end_are_counted():
     probabilities = np.array([[[0.5, 0.5], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]])
     rewards = np.zeros((2, 2, 2, 2))
     rewards[0, 0] = [[-1, 0], [-1, 8]]
-    momdp = exact.TabularMOMDP(successors, probabilities, rewards, np.array([False, True]), np.array([0]), np.ones(1))
+    momdp = TabularMDP(successors, probabilities, rewards, np.array([False, True]), np.array([1.0, 0.0]))
     front = exact.pareto_front(momdp, 1.0)
     # Give up after n failures: n tries at most, for every n.
     n = np.arange(40)
@@ -261,6 +259,6 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"'hull'.*pareto"):
         exact.coverage_set(momdp, 1.0, "hull")
     with pytest.raises(ValueError, match="more than 10 reachable"):
-        exact.tabulate(prefront.make("DeepSeaTreasure-v0"), max_states=10)
+        enumerate_states(prefront.make("DeepSeaTreasure-v0"), max_states=10)
     with pytest.raises(ValueError, match="finite numbers"):
         exact.convex_hull_vertices(np.array([[np.nan, 1.0]]))

@@ -8,7 +8,7 @@ import pytest
 
 from prefront.envs.resource_gathering import UNDERWAY, ResourceGathering
 from prefront.exact.pareto_policies import pareto_policies
-from prefront.exact.pareto_sets import pareto_front, tabulate
+from prefront.exact.pareto_sets import pareto_front
 
 SAFE_WALK = [2, 0, 0, 0, 0, 3, 2, 1, 1, 3, 3, 3, 0, 1, 1, 1, 2, 2]
 EPISODES = 800
@@ -16,8 +16,8 @@ REFERENCE = [-1, -1, -2]
 
 
 @pytest.fixture(scope="module")
-def table():
-    return tabulate(ResourceGathering())
+def found():
+    return ResourceGathering().enumeration()
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def theirs():
     return mo_gym.make("resource-gathering-v0").unwrapped
 
 
-def numbers_under_way(table):
+def numbers_under_way(found):
     """State numbers by MO-Gymnasium's observation, of the states in which an episode goes on."""
-    states = jax.tree.map(np.asarray, table.states)
+    states = jax.tree.map(np.asarray, found.states)
     return {
         (*cell.tolist(), *carried.tolist()): number
         for number, (cell, carried, fate) in enumerate(zip(*states, strict=True))
@@ -50,9 +50,9 @@ def returns_of(policy, environment, numbers, gamma, episodes):
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.99, 0.98, 0.9])
-def test_every_exact_point_is_attained_in_mo_gymnasium(table, theirs, gamma):
-    numbers = numbers_under_way(table)
-    for policy, point in zip(pareto_policies(table, gamma), pareto_front(table, gamma), strict=True):
+def test_every_exact_point_is_attained_in_mo_gymnasium(found, theirs, gamma):
+    numbers = numbers_under_way(found)
+    for policy, point in zip(pareto_policies(found.table, gamma), pareto_front(found.table, gamma), strict=True):
         safe = point[0] == 0.0
         returns = returns_of(policy, theirs, numbers, gamma, 50 if safe else EPISODES)
         if safe:
@@ -63,14 +63,14 @@ def test_every_exact_point_is_attained_in_mo_gymnasium(table, theirs, gamma):
 
 
 @pytest.mark.parametrize("gamma", [0.99, 0.98, 0.9])
-def test_the_safe_walk_dominates_published_points(table, theirs, gamma):
+def test_the_safe_walk_dominates_published_points(found, theirs, gamma):
     for episode in range(50):
         theirs.reset(seed=episode)
         rewards = np.array([theirs.step(action)[1:3] for action in SAFE_WALK], dtype=object)
         assert [ended for _, ended in rewards] == [False] * 17 + [True]
         total = sum(gamma**t * reward for t, (reward, _) in enumerate(rewards))
         assert np.allclose(total, [0.0, gamma**17, gamma**17], atol=1e-12)
-    front = pareto_front(table, gamma)
+    front = pareto_front(found.table, gamma)
     assert np.abs(front - [0.0, gamma**17, gamma**17]).max(axis=1).min() < 1e-12
     published = np.array(theirs.pareto_front(gamma))
     # A later reward is worth less, so the published points are dominated; one of them at 0.9 is a walk with a pause.

@@ -9,9 +9,9 @@ from scipy.optimize import linprog
 
 from prefront.envs.delivery import Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
-from prefront.exact.mdp import TabularMDP, expected_rewards, solve, successor_features
+from prefront.exact.mdp import expected_rewards, solve, successor_features
 from prefront.exact.successor_sets import facets, successor_coverage
-from prefront.preferences.segment_scores import unstack
+from prefront.exact.tables import TabularMDP, unstack
 
 GAMMA = 0.999
 

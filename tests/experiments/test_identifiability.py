@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.experiments import identifiability as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table

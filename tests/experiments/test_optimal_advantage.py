@@ -16,7 +16,7 @@ def test_full_segments_never_pass_through_an_end():
     import jax
 
     from prefront.envs.random_delivery import RandomDelivery, generate
-    from prefront.preferences.segment_scores import unstack
+    from prefront.exact.tables import unstack
 
     params, _ = generate(jax.random.key(0), 2)
     for mdp in unstack(RandomDelivery().table(params)):
@@ -81,8 +81,8 @@ def test_a_person_answers_close_regrets_by_ties():
     import jax
 
     from prefront.envs.random_delivery import RandomDelivery, generate
+    from prefront.exact.tables import unstack
     from prefront.preferences.choice import Choice, Linear
-    from prefront.preferences.segment_scores import unstack
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 

@@ -12,7 +12,7 @@ from prefront.learning.exact_evaluation import exact_returns, transition_table
 from prefront.learning.population import CompiledTrainer, Order
 from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.tasks.finite import FiniteEnvironment
 
 LEAVES = 0.1
 SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)

@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as npst
 import prefront
 from prefront.envs.deep_sea_treasure import CONVEX_TREASURES
 from prefront.learning.networks import PolicyNetwork
-from prefront.policies.evaluation import make_environment
-from prefront.policies.front import Conditions, Front
+from prefront.policies.front import Front
 from prefront.policies.policy import Policy, evaluation
+from prefront.tasks.registry import make_environment
+from prefront.tasks.task import Conditions
 
 UP, DOWN, LEFT, RIGHT = range(4)
 GAMMA = 0.99

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from prefront.learning.networks import PolicyNetwork
-from prefront.policies.front import Conditions, Front
+from prefront.policies.front import Front
 from prefront.system.files import DamagedFileError, load_arrays, save_arrays
+from prefront.tasks.task import Conditions
 
 NETWORK = PolicyNetwork.for_spaces(
     gym.spaces.Box(-1, 2, (3,), np.float32), gym.spaces.Box(-0.1, np.inf, (2,), np.float32), hidden=(3,)

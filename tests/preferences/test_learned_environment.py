@@ -30,10 +30,10 @@ from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher
-from prefront.tasks.enumeration import tabulate
-from prefront.tasks.environment import FiniteEnvironment, step
+from prefront.tasks.environment import step
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.gymnasium_api import SingleEnvironment, VectorEnvironment
-from prefront.tasks.gymnasium_tables import from_gymnasium, from_momdp
+from prefront.tasks.gymnasium_tables import from_gymnasium
 from prefront.tasks.host import HostEnvironments
 from prefront.tasks.task import Task
 from prefront.tasks.wrappers import LinearScalarization
@@ -121,7 +121,7 @@ def test_networks_score_nothing_inside_terminal_states():
 def test_the_exact_solvers_solve_what_was_learned():
     env = learned_reward(Delivery(), linear_reward(WEIGHTS))
     assert isinstance(env, FiniteEnvironment)
-    table = from_momdp(tabulate(env))
+    table = env.table()
     values = exact.solve(table, exact.expected_rewards(table, [1.0]), 0.999).values
     assert exact.mean_return(table, values) == pytest.approx(Delivery().optimal_return(WEIGHTS), abs=1e-4)
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from prefront.envs.random_delivery import RandomDelivery, generate
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.segments import Episode, Segments, check_segments, concatenate, cut_segments, sample_segments
 
 # Three cells in a row; moving on pays the feature, the third is the end.
@@ -59,7 +59,7 @@ def test_segments_follow_the_dynamics_and_the_policy():
             mdp.probabilities[before, segments.actions] > 0
         )
         assert reached.any(-1).all()
-        features = mdp.features[before, segments.actions]
+        features = mdp.rewards[before, segments.actions]
         as_told = (features == segments.features[:, :, None]).all(-1) & reached
         assert (as_told.any(-1) | mdp.terminal[before]).all()
         assert not segments.features[mdp.terminal[before]].any()

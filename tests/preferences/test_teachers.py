@@ -18,7 +18,7 @@ from scipy.special import expit
 import prefront
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.exact import mdp as exact
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.choice import Chebyshev, Choice, Linear, Thresholded
 from prefront.preferences.segments import Segments, sample_segments
 from prefront.preferences.teachers import STATISTICS, Teacher

@@ -11,10 +11,11 @@ from prefront.agents.cmorl import CMORLConfig, train
 from prefront.cli import main
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.ppo import LearnerConfig
-from prefront.policies.front import Conditions, Front
+from prefront.policies.front import Front
 from prefront.preferences.comparisons import PreferenceDataset, load_dataset
 from prefront.preferences.segments import Segments
 from prefront.system.files import DamagedFileError, read_json, signed_json
+from prefront.tasks.task import Conditions
 
 STUDY = '''
 """A study that stores a file of every kind."""

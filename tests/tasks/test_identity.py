@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.policies.front import Conditions
 from prefront.preferences.learned_environment import LearnedRewardWrapper, learned_reward, linear_reward
-from prefront.tasks.environment import Environment, FiniteEnvironment
+from prefront.tasks.environment import Environment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.identity import differences, fingerprint
-from prefront.tasks.task import Task
+from prefront.tasks.task import Conditions, Task
 
 CELLS = np.zeros((4, 4), np.float32)
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from prefront.tasks.enumeration import TabularMOMDP
+from prefront.exact.tables import TabularMDP
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Components:
             yield self.members[self.starts[component] : self.starts[component + 1]]
 
 
-def decompose(momdp: TabularMOMDP) -> Components:
+def decompose(momdp: TabularMDP) -> Components:
     """Finds the strongly connected components and orders them so that successors come first."""
     count = len(momdp.terminal)
     possible = (momdp.probabilities > 0) & ~momdp.terminal[:, None, None]

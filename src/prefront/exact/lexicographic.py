@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csc_array, eye_array
 from scipy.sparse.linalg import splu
 
+from prefront.exact.tables import TabularMDP
 from prefront.exact.undiscounted import finite_policy
-from prefront.tasks.enumeration import TabularMOMDP
 
 # Advantages below this share of a criterion's largest value are rounding.
 ROUNDING = 1e-12
@@ -29,12 +29,12 @@ class StationaryPolicy:
     actions: np.ndarray
     values: np.ndarray
 
-    def expected_return(self, momdp: TabularMOMDP) -> np.ndarray:
+    def expected_return(self, momdp: TabularMDP) -> np.ndarray:
         """Returns the expected return from the initial distribution, shape (d,)."""
         return np.asarray(momdp.initial_probabilities @ self.values[momdp.initial_states])
 
 
-def lexicographic_optimum(momdp: TabularMOMDP, gamma: float, criteria: np.ndarray) -> StationaryPolicy:
+def lexicographic_optimum(momdp: TabularMDP, gamma: float, criteria: np.ndarray) -> StationaryPolicy:
     """Returns the policy that is best by the first criterion, among those by the second, and so on.
 
     Policy iteration for one criterion after the other, each among the actions that are optimal for those before. Every
@@ -89,7 +89,7 @@ def lexicographic_optimum(momdp: TabularMOMDP, gamma: float, criteria: np.ndarra
 
 
 def _evaluate(
-    momdp: TabularMOMDP, gamma: float, expected: np.ndarray, actions: np.ndarray, finite: np.ndarray
+    momdp: TabularMDP, gamma: float, expected: np.ndarray, actions: np.ndarray, finite: np.ndarray
 ) -> np.ndarray:
     """Returns the values of a policy, shape (S, d), 0 where none is finite."""
     states = np.arange(len(actions))

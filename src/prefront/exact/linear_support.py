@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial import HalfspaceIntersection
 
 from prefront.exact.lexicographic import StationaryPolicy, lexicographic_optimum
+from prefront.exact.tables import TabularMDP
 from prefront.pareto.dominance import convex_hull_vertices
-from prefront.tasks.enumeration import TabularMOMDP
 
 # Gain in utility, in units of the largest value of an objective, that counts as an improvement.
 IMPROVEMENT = 1e-9
@@ -23,7 +23,7 @@ class Support(NamedTuple):
     policies: list[StationaryPolicy]
 
 
-def linear_support(momdp: TabularMOMDP, gamma: float) -> Support:
+def linear_support(momdp: TabularMDP, gamma: float) -> Support:
     """Computes the exact convex coverage set by optimistic linear support.
 
     The returns found so far bound the best utility from below by a convex piecewise linear function of the weights. If
@@ -94,7 +94,7 @@ def supported_points(
         found = convex_hull_vertices(np.vstack([found, fresh]))
 
 
-def scalarised_optimum(momdp: TabularMOMDP, gamma: float, weights: np.ndarray) -> StationaryPolicy:
+def scalarised_optimum(momdp: TabularMDP, gamma: float, weights: np.ndarray) -> StationaryPolicy:
     """Returns a policy that is optimal for linear weights, and whose return is an extreme point of the coverage set.
 
     Among equal utilities it takes the largest sum of the objectives, each in units of its largest reward, and then the

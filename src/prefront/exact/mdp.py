@@ -20,32 +20,11 @@ from prefront.exact.policy_iteration import (
     policy_iteration,
     solve_sparse,
 )
+from prefront.exact.tables import TabularMDP
 
 TIE_TOLERANCE = 1e-9
 # As many states as keep one value per state, and the transitions, in a core's cache.
 STATES_AT_ONCE = 16_384
-
-
-class TabularMDP(NamedTuple):
-    """A finite MDP with S states, A actions, K outcomes per transition and d reward features, or a batch of M such.
-
-    The reward of a transition is linear in its features, `features @ weights`; the table holds no weights.
-    Terminal states have value zero whatever their rows say. Several MDPs are stacked with padding states that are
-    terminal and have no initial probability.
-
-    Attributes:
-        successors: State after outcome k, integers, shape (..., S, A, K).
-        probabilities: Probability of outcome k, shape (..., S, A, K).
-        features: Reward features of outcome k, shape (..., S, A, K, d).
-        terminal: Whether the episode ends in a state, shape (..., S).
-        initial: Distribution of the first state, shape (..., S).
-    """
-
-    successors: Any
-    probabilities: Any
-    features: Any
-    terminal: Any
-    initial: Any
 
 
 class Solution(NamedTuple):
@@ -63,63 +42,9 @@ class Baselines(NamedTuple):
     random: np.ndarray
 
 
-def check_mdp(mdp: TabularMDP) -> TabularMDP:
-    """Returns the table as NumPy arrays, float64 and integers, after checking it.
-
-    Raises:
-        ValueError: Shapes disagree, a successor does not exist, or probabilities do not sum to one; the message names
-            the first wrong entry.
-    """
-    successors = np.asarray(mdp.successors, np.int64)
-    probabilities, features = np.asarray(mdp.probabilities, np.float64), np.asarray(mdp.features, np.float64)
-    terminal, initial = np.asarray(mdp.terminal, bool), np.asarray(mdp.initial, np.float64)
-    if successors.ndim not in (3, 4) or 0 in successors.shape:
-        raise ValueError(f"successors must have shape (S, A, K) or (M, S, A, K), got {successors.shape}.")
-    if probabilities.shape != successors.shape:
-        raise ValueError(f"probabilities must have the shape of successors, {successors.shape}: {probabilities.shape}.")
-    if features.shape[:-1] != successors.shape:
-        raise ValueError(f"features must have shape {(*successors.shape, 'd')}, got {features.shape}.")
-    for name, array in (("terminal", terminal), ("initial", initial)):
-        if array.shape != successors.shape[:-2]:
-            raise ValueError(f"{name} must have shape {successors.shape[:-2]}, got {array.shape}.")
-    states = terminal.shape[-1]
-    _refuse((successors < 0) | (successors >= states), successors, f"successors must lie in [0, {states})")
-    _refuse(~np.isfinite(features), features, "features must be finite")
-    _refuse(~(probabilities >= 0), probabilities, "probabilities must not be negative")
-    for name, sums in (("probabilities", probabilities.sum(-1)), ("initial", initial.sum(-1))):
-        _refuse(~(np.abs(sums - 1) < 1e-6), sums, f"{name} must sum to 1")
-    _refuse(~(initial >= 0), initial, "initial must not be negative")
-    return TabularMDP(successors, probabilities, features, terminal, initial)
-
-
-def stack(mdps: list[TabularMDP]) -> TabularMDP:
-    """Stacks single MDPs of different sizes into one batch, padding states; actions and features must agree."""
-    checked = [check_mdp(mdp) for mdp in mdps]
-    states, outcomes = (max(mdp.successors.shape[axis] for mdp in checked) for axis in (0, 2))
-
-    def padded(mdp: TabularMDP) -> TabularMDP:
-        own, _, own_outcomes = mdp.successors.shape
-        fill = ((0, states - own), (0, 0), (0, outcomes - own_outcomes))
-        successors = np.pad(mdp.successors, fill)
-        successors[own:] = np.arange(own, states)[:, None, None]
-        probabilities = np.pad(mdp.probabilities, fill)
-        probabilities[own:, :, 0] = 1.0
-        return TabularMDP(
-            successors,
-            probabilities,
-            np.pad(mdp.features, (*fill, (0, 0))),
-            np.pad(mdp.terminal, (0, states - own), constant_values=True),
-            np.pad(mdp.initial, (0, states - own)),
-        )
-
-    return TabularMDP(*(np.stack(leaves) for leaves in zip(*map(padded, checked), strict=True)))
-
-
 def expected_features(mdp: TabularMDP) -> np.ndarray:
     """Returns the mean features of every state and action, zero in terminal states, shape (..., S, A, d)."""
-    mean = np.einsum(
-        "...k,...kd->...d", np.asarray(mdp.probabilities, np.float64), np.asarray(mdp.features, np.float64)
-    )
+    mean = np.einsum("...k,...kd->...d", np.asarray(mdp.probabilities, np.float64), np.asarray(mdp.rewards, np.float64))
     return np.where(np.asarray(mdp.terminal)[..., None, None], 0.0, mean)
 
 
@@ -275,12 +200,6 @@ def scaled_return(
     span = lifted[0] - lifted[1]
     decided = span > 1e-9 * np.maximum(np.abs(lifted[0]), np.abs(lifted[1]))
     return np.where(decided, (reached - lifted[1]) / np.where(decided, span, 1.0), 1.0)
-
-
-def _refuse(wrong: np.ndarray, values: np.ndarray, rule: str) -> None:
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{rule}, got {values[place]} at {place}.")
 
 
 def _check_gamma(gamma: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, identity
@@ -11,8 +10,8 @@ from scipy.sparse.linalg import spsolve
 
 from prefront.exact.pareto_sets import ParetoSolution, action_values, solve
 from prefront.exact.shortest_paths import Passage
+from prefront.exact.tables import TabularMDP
 from prefront.pareto.dominance import cross_sum, in_order
-from prefront.tasks.enumeration import TabularMOMDP
 
 # A node of a controller: the state, and what is remembered there.
 Memory = int | tuple[int, int]
@@ -32,7 +31,7 @@ class FiniteController:
         starts: First node by initial state.
     """
 
-    momdp: TabularMOMDP
+    momdp: TabularMDP
     value: np.ndarray
     states: np.ndarray
     actions: np.ndarray
@@ -44,16 +43,16 @@ class FiniteController:
         """Forgets the episode so far."""
         self._node = None
 
-    def act(self, state: Any) -> int:
+    def act(self, state: int) -> int:
         """Returns the action for the state that the episode is in now.
 
         Args:
-            state: A state of the tabulated environment, or its number in the table.
+            state: Its number in the table.
 
         Raises:
             KeyError: The state cannot follow the one seen before.
         """
-        number = int(state) if isinstance(state, (int, np.integer)) else self.momdp.state_index(state)
+        number = int(state)
         possible = self.starts if self._node is None else self.successors[self._node]
         if number not in possible:
             raise KeyError(f"State {number} cannot come here, possible are {sorted(possible)}. Was reset() called?")
@@ -61,7 +60,7 @@ class FiniteController:
         return int(self.actions[self._node])
 
 
-def pareto_policies(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) -> list[FiniteController]:
+def pareto_policies(momdp: TabularMDP, gamma: float, max_points: int = 2_000) -> list[FiniteController]:
     """Returns for each point of `pareto_front(momdp, gamma)` a policy that attains it, in the same order.
 
     A policy keeps the element of the state's set that it still has to attain, takes an action whose outcomes can be

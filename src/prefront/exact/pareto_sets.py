@@ -23,6 +23,7 @@ import numpy as np
 from prefront.exact import shortest_paths
 from prefront.exact.components import Components, decompose
 from prefront.exact.linear_support import linear_support
+from prefront.exact.tables import TabularMDP
 from prefront.exact.undiscounted import finite_starts
 from prefront.pareto.dominance import (
     RELATIVE_TOLERANCE,
@@ -34,17 +35,14 @@ from prefront.pareto.dominance import (
     same_set,
 )
 from prefront.system.checks import check_discount
-from prefront.tasks.enumeration import TabularMOMDP, tabulate
 
 __all__ = [
     "NoFiniteFrontError",
     "ParetoSolution",
-    "TabularMOMDP",
     "convex_hull_vertices",
     "coverage_set",
     "pareto_front",
     "solve",
-    "tabulate",
 ]
 
 # Change per sweep, in units of the largest reward, below which an iteration has converged.
@@ -69,7 +67,7 @@ class ParetoSolution:
         passed: Components that are only passed through, by their label.
     """
 
-    momdp: TabularMOMDP
+    momdp: TabularMDP
     gamma: float
     tolerance: np.ndarray
     components: Components
@@ -86,7 +84,7 @@ class ParetoSolution:
         return in_order(front)
 
 
-def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, max_points: int = 2_000) -> np.ndarray:
+def pareto_front(momdp: TabularMDP, gamma: float, horizon: int | None = None, max_points: int = 2_000) -> np.ndarray:
     """Returns the exact Pareto set of deterministic policies from the initial distribution.
 
     Args:
@@ -113,7 +111,7 @@ def pareto_front(momdp: TabularMOMDP, gamma: float, horizon: int | None = None, 
     return solver.solution(decompose(momdp)).initial_front()
 
 
-def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) -> ParetoSolution:
+def solve(momdp: TabularMDP, gamma: float, max_points: int = 2_000) -> ParetoSolution:
     """Computes the Pareto sets of all states that matter.
 
     The strongly connected components of the state graph are solved one after the other, successors first, so that only
@@ -167,7 +165,7 @@ def solve(momdp: TabularMOMDP, gamma: float, max_points: int = 2_000) -> ParetoS
     return solver.solution(components)
 
 
-def coverage_set(momdp: TabularMOMDP, gamma: float, method: str = "automatic") -> np.ndarray:
+def coverage_set(momdp: TabularMDP, gamma: float, method: str = "automatic") -> np.ndarray:
     """Returns the exact convex coverage set: the returns that are the single best for some linear weights.
 
     Args:
@@ -202,7 +200,7 @@ def _sweeps(gamma: float, states: int) -> int:
     return 4 * states + 500 + min(forgetting, 100_000)
 
 
-def reward_tolerance(momdp: TabularMOMDP) -> np.ndarray:
+def reward_tolerance(momdp: TabularMDP) -> np.ndarray:
     """Returns the difference up to which values are equal: 1e-10 of each objective's largest reward, shape (d,)."""
     largest = np.abs(momdp.rewards).max(axis=(0, 1, 2))
     return RELATIVE_TOLERANCE * np.where(largest > 0, largest, 1.0)
@@ -211,7 +209,7 @@ def reward_tolerance(momdp: TabularMOMDP) -> np.ndarray:
 class _Solver:
     """The sets found so far and the operations on them."""
 
-    def __init__(self, momdp: TabularMOMDP, gamma: float, max_points: int) -> None:
+    def __init__(self, momdp: TabularMDP, gamma: float, max_points: int) -> None:
         self.momdp, self.gamma, self.max_points = momdp, gamma, max_points
         self.tolerance = reward_tolerance(momdp)
         nothing = np.zeros((1, momdp.num_objectives))
@@ -265,7 +263,7 @@ class _Solver:
 
 
 def action_values(
-    momdp: TabularMOMDP, gamma: float, fronts: dict[int, np.ndarray], state: int, action: int, tolerance: np.ndarray
+    momdp: TabularMDP, gamma: float, fronts: dict[int, np.ndarray], state: int, action: int, tolerance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the values of an action over all choices of what follows each outcome.
 

@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from prefront.exact.components import Components
+from prefront.exact.tables import TabularMDP
 from prefront.pareto.dominance import prune
-from prefront.tasks.enumeration import TabularMOMDP
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Passage:
 
 
 def find_passage(
-    momdp: TabularMOMDP,
+    momdp: TabularMDP,
     gamma: float,
     tolerance: np.ndarray,
     components: Components,

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from prefront.exact.mdp import TabularMDP, optimal_successor_features
+from prefront.exact.mdp import optimal_successor_features
+from prefront.exact.tables import TabularMDP
 
 # Lengths below this share of a feature's largest sum are none: neither a gain nor an extension of a polytope.
 NEGLIGIBLE = 1e-7
@@ -57,7 +58,7 @@ def successor_coverage(mdp: TabularMDP, gamma: float = 0.999, directions: int = 
         lengths below 1e-7 of the largest sum of each feature.
     """
     live = np.flatnonzero(~np.asarray(mdp.terminal))
-    d = np.shape(mdp.features)[-1]
+    d = np.shape(mdp.rewards)[-1]
     found = optimal_successor_features(mdp, np.vstack([np.eye(d), -np.eye(d)]), gamma)
     if not len(live):
         return Coverage(found[:1], True, 2 * d)

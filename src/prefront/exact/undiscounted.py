@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefront.tasks.enumeration import TabularMOMDP
+from prefront.exact.tables import TabularMDP
 
 
-def finite_starts(momdp: TabularMOMDP, members: np.ndarray, fronts: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def finite_starts(momdp: TabularMDP, members: np.ndarray, fronts: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Returns for each state of a component the returns of some policies that are finite at discount 1.
 
     These are 0 where it is possible to gather nothing for ever, and the return of one stationary policy that leaves the
@@ -40,7 +40,7 @@ def finite_starts(momdp: TabularMOMDP, members: np.ndarray, fronts: dict[int, np
     return starts
 
 
-def finite_policy(momdp: TabularMOMDP) -> tuple[np.ndarray, np.ndarray]:
+def finite_policy(momdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     """Returns a stationary policy that gathers nothing for ever where it can and else comes to such a place or ends.
 
     Returns:
@@ -58,18 +58,18 @@ def finite_policy(momdp: TabularMOMDP) -> tuple[np.ndarray, np.ndarray]:
     return actions, finite
 
 
-def _rests(momdp: TabularMOMDP, state: int, action: int, places: set[int]) -> bool:
+def _rests(momdp: TabularMDP, state: int, action: int, places: set[int]) -> bool:
     """Tells whether an action gathers nothing and leads to some of these places only."""
     return all(after in places and not reward.any() for after, _, reward in _outcomes(momdp, state, action))
 
 
-def _outcomes(momdp: TabularMOMDP, state: int, action: int) -> list[tuple[int, float, np.ndarray]]:
+def _outcomes(momdp: TabularMDP, state: int, action: int) -> list[tuple[int, float, np.ndarray]]:
     chances = momdp.probabilities[state, action]
     successors, rewards = momdp.successors[state, action], momdp.rewards[state, action]
     return [(int(successors[k]), float(chances[k]), rewards[k]) for k in np.flatnonzero(chances > 0)]
 
 
-def _idle(momdp: TabularMOMDP, states: set[int]) -> set[int]:
+def _idle(momdp: TabularMDP, states: set[int]) -> set[int]:
     """Returns the largest set of states that some policy never leaves and in which it gathers nothing."""
     while True:
         actions = range(momdp.successors.shape[1])
@@ -79,7 +79,7 @@ def _idle(momdp: TabularMOMDP, states: set[int]) -> set[int]:
         states = staying
 
 
-def _proper(momdp: TabularMOMDP, states: list[int], settled: dict[int, np.ndarray]) -> dict[int, int]:
+def _proper(momdp: TabularMDP, states: list[int], settled: dict[int, np.ndarray]) -> dict[int, int]:
     """Returns an action for each state from which settled states are reached with probability 1.
 
     Keeps the states from which they can be reached without leaving what is kept, until nothing more falls out (the

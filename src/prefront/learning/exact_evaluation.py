@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.exact.pareto_sets import tabulate
 from prefront.learning.networks import Parameters, PolicyNetwork
-from prefront.tasks.environment import Environment, FiniteEnvironment
+from prefront.tasks.environment import Environment
+from prefront.tasks.finite import FiniteEnvironment
 
 
 class TransitionTable(NamedTuple):
@@ -41,12 +41,11 @@ def transition_table(environment: Environment, policy: PolicyNetwork) -> Transit
     """
     if not isinstance(environment, FiniteEnvironment):
         raise ValueError(f"{type(environment).__name__} is no finite environment; evaluate by episodes.")
-    table = tabulate(environment)
+    enumeration = environment.enumeration()
+    table = enumeration.table
     key = jax.random.key(0)
-    encoded = jax.jit(jax.vmap(lambda state: policy.encoder(environment.observation(state, key))))(table.states)
+    encoded = jax.jit(jax.vmap(lambda state: policy.encoder(environment.observation(state, key))))(enumeration.states)
     probabilities = np.where(table.terminal[:, None, None], 0.0, table.probabilities)
-    initial = np.zeros(len(table.terminal))
-    np.add.at(initial, table.initial_states, table.initial_probabilities)
     rewards = (probabilities[..., None] * table.rewards).sum(2)
 
     # Terminal states pay nothing: who reaches them need not be counted.
@@ -55,11 +54,11 @@ def transition_table(environment: Environment, policy: PolicyNetwork) -> Transit
     order = np.argsort(targets, kind="stable")
     ways, targets = ways[order], targets[order]
     column = np.arange(len(targets)) - np.searchsorted(targets, targets)
-    sources, actions = np.zeros((2, len(initial), column.max(initial=0) + 1), np.int32)
+    sources, actions = np.zeros((2, len(table.initial), column.max(initial=0) + 1), np.int32)
     likely = np.zeros(sources.shape)
     sources[targets, column], actions[targets, column] = ways[:, 0], ways[:, 1]
     likely[targets, column] = probabilities[tuple(ways.T)]
-    floats = (jnp.asarray(one, jnp.float32) for one in (likely, rewards, initial))
+    floats = (jnp.asarray(one, jnp.float32) for one in (likely, rewards, table.initial))
     return TransitionTable(encoded, jnp.asarray(sources), jnp.asarray(actions), *floats)
 
 

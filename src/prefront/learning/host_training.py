@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.learning.failures import TrainingFailure, not_finite
 from prefront.learning.population import Order, Population, check_finite, fresh_learners, learn_all, learner_keys
 from prefront.learning.ppo import ActorCritic
 from prefront.learning.rollouts import Outcome, Trajectory
-from prefront.policies.evaluation import LONGEST_EPISODE
 from prefront.system.compilation import jit
-from prefront.tasks.host import HostEnvironments
+from prefront.system.failures import TrainingFailure, not_finite
+from prefront.tasks.host import LONGEST_EPISODE, HostEnvironments
 
 
 class HostTrainer:

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.learning.action_boxes import ActionBox
 from prefront.learning.distributions import Categorical, Distribution, Gaussian
 from prefront.system.checks import nearest_names
+from prefront.tasks.action_boxes import ActionBox
 
 Parameters: TypeAlias = dict[str, Any]
 Kind = Literal["auto", "tabular", "factored", "one-hot", "mlp"]

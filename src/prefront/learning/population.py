@@ -11,12 +11,12 @@ import numpy as np
 
 from prefront.learning import rollouts
 from prefront.learning.exact_evaluation import TransitionTable, exact_returns
-from prefront.learning.failures import TrainingFailure, first_failure, not_finite
 from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import Moments, no_moments, update_moments
 from prefront.learning.ppo import ActorCritic, Goal, Learner
 from prefront.learning.rollouts import Array, Outcome, Trajectory
 from prefront.system.compilation import jit
+from prefront.system.failures import TrainingFailure, first_failure, not_finite
 from prefront.tasks.environment import Environment
 
 # What is watched for numbers that are not finite, causes before what follows from them.

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from prefront.learning.failures import not_finite
 from prefront.pareto.indicators import beats_reference, crowding_distance, hypervolume, non_dominated
+from prefront.system.failures import not_finite
 
 # Returns that agree to this share of an objective's largest magnitude are one: float32 sums differ in the last digits.
 RESOLUTION = 1e-6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import operator
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,99 +13,19 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefront.learning.failures import not_finite
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.pareto.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
 from prefront.pareto.weights import check_weights
-from prefront.policies.evaluation import AnyEnvironment, evaluate, make_environment, make_stored_environment
+from prefront.policies import front_files
+from prefront.policies.evaluation import evaluate
 from prefront.policies.policy import Policy
-from prefront.system.checks import check_discount
+from prefront.system.failures import not_finite
 from prefront.system.read_only import read_only
-from prefront.tasks.identity import differences, fingerprint
+from prefront.tasks.environment import AnyEnvironment
+from prefront.tasks.identity import differences
+from prefront.tasks.registry import make_environment, make_stored_environment
+from prefront.tasks.task import Conditions
 from prefront.tasks.vector_rewards import stated_reward_space
-
-
-@dataclasses.dataclass(frozen=True)
-class Conditions:
-    """What return vectors depend on; fronts are comparable only where these agree.
-
-    Attributes:
-        environment: Id of the environment.
-        discount: Evaluation discount, in (0, 1].
-        reference_point: Reference point of the hypervolume, one number per objective.
-        objective_names: One name per objective.
-        deterministic: Whether returns are those of deterministic policies, or of drawn actions.
-        kwargs: Arguments with which the environment is made, as JSON holds them.
-        fingerprint: Digest of what id and arguments do not tell of dynamics and rewards, see `prefront.tasks.identity`.
-    """
-
-    environment: str
-    discount: float
-    reference_point: tuple[float, ...]
-    objective_names: tuple[str, ...]
-    deterministic: bool = True
-    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    fingerprint: str = ""
-
-    def __post_init__(self) -> None:
-        check_discount(self.discount)
-        reference = tuple(float(number) for number in self.reference_point)
-        if len(reference) != len(self.objective_names) or not np.isfinite(reference).all():
-            raise ValueError(
-                f"The reference point must be one finite number for each of the {len(self.objective_names)} objectives "
-                f"{tuple(self.objective_names)}, got {reference} of length {len(reference)}."
-            )
-        try:
-            kwargs = json.loads(json.dumps(dict(self.kwargs), allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"The environment's arguments must be JSON values, got {self.kwargs!r}.") from error
-        object.__setattr__(self, "reference_point", reference)
-        object.__setattr__(self, "objective_names", tuple(self.objective_names))
-        object.__setattr__(self, "kwargs", kwargs)
-
-    @classmethod
-    def of(
-        cls,
-        environment: str,
-        *,
-        discount: float | None = None,
-        reference_point: ArrayLike | None = None,
-        objective_names: tuple[str, ...] | None = None,
-        deterministic: bool = True,
-        **kwargs: Any,
-    ) -> Conditions:
-        """Fills in what the environment itself states, for example for `Conditions.of("DeepSeaTreasure-v0")`.
-
-        Args:
-            environment: Id of the environment.
-            discount: Evaluation discount; the environment's own by default.
-            reference_point: Reference point; the environment's own by default.
-            objective_names: Names; the environment's own by default.
-            deterministic: Whether policies are evaluated deterministically.
-            **kwargs: Arguments with which the environment is made.
-
-        Raises:
-            ValueError: Something is not given that the environment does not state.
-        """
-        given = {"discount": discount, "reference_point": reference_point, "objective_names": objective_names}
-        made = make_environment(environment, **kwargs)
-        stated = getattr(made, "unwrapped", made)
-        given = {name: getattr(stated, name, None) if value is None else value for name, value in given.items()}
-        missing = [name for name, value in given.items() if value is None]
-        if missing:
-            raise ValueError(f"{environment} does not state its {', '.join(missing)}; give {', '.join(missing)}.")
-        return cls(
-            environment,
-            **given,  # type: ignore[arg-type]
-            deterministic=deterministic,
-            kwargs=kwargs,
-            fingerprint=fingerprint(made),
-        )
-
-    @property
-    def objectives(self) -> int:
-        """Number of objectives."""
-        return len(self.objective_names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -264,7 +183,7 @@ class Front:
 
         Args:
             environment: An environment or its id; by default that of the conditions, see
-                `prefront.policies.evaluation.make_stored_environment`.
+                `prefront.tasks.registry.make_stored_environment`.
             episodes: Episodes per policy.
             seed: Seed of the episodes.
             deterministic: Whether actions are the distributions' modes; by default as in the conditions.
@@ -295,17 +214,18 @@ class Front:
         )
 
     def save(self, folder: Any) -> None:
-        """Writes the front to a folder, see `prefront.policies.front_files.save`."""
-        from prefront.policies.front_files import save
+        """Writes the front to a folder, in place of a front that is there; equal fronts give equal bytes."""
+        described = front_files.Description(self.network, self.conditions, len(self), **self._counts())
+        front_files.write(folder, described, {"parameters": self.parameters, "returns": self.returns})
 
-        save(self, folder)
+    @classmethod
+    def load(cls, folder: Any) -> Front:
+        """Reads a front from a folder; nothing is unpickled, imported or called by a name that the file holds.
 
-    @staticmethod
-    def load(folder: Any) -> Front:
-        """Reads a front from a folder, see `prefront.policies.front_files.load`."""
-        from prefront.policies.front_files import load
-
-        return load(folder)
+        Raises:
+            DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it.
+        """
+        return front_files.read(folder, cls)
 
     def _check_objectives(self, environment: Any) -> None:
         is_host = isinstance(environment, gym.Env)

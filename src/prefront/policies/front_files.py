@@ -8,54 +8,54 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from prefront.learning.networks import PolicyNetwork
-from prefront.policies.front import Conditions, Front
 from prefront.system.files import DamagedFileError, load_arrays, pack_arrays, write_atomically
 from prefront.system.shapes import restored
+from prefront.tasks.task import Conditions
 
 FORMAT = "prefront front 2"
 FILE = "front.safetensors"
 FIRST_FORMAT_FILE = "front.json"
 
+Made = TypeVar("Made")
+
 
 @dataclasses.dataclass(frozen=True)
-class _Description:
-    format: str
+class Description:
+    """What a front is, beside its arrays; see `prefront.policies.front.Front`."""
+
     network: PolicyNetwork
     conditions: Conditions
     policies: int
     environment_steps: int
     evaluation_steps: int
     seed: int | None
+    format: str = FORMAT
 
 
-def save(front: Front, folder: str | Path) -> None:
+def write(folder: str | Path, described: Description, arrays: Mapping[str, Any]) -> None:
     """Writes a front to a folder, in place of a front that is there; equal fronts give equal bytes.
 
     Args:
-        front: The front.
         folder: Where it goes; made where missing.
+        described: What the front is.
+        arrays: `parameters` and `returns`.
     """
-    described = _Description(
-        FORMAT,
-        front.network,
-        front.conditions,
-        len(front),
-        front.environment_steps,
-        front.evaluation_steps,
-        front.seed,
-    )
-    arrays = {"parameters": front.parameters, "returns": front.returns}
     write_atomically(Path(folder) / FILE, pack_arrays(arrays, dataclasses.asdict(described)))
 
 
-def load(folder: str | Path) -> Front:
-    """Reads a front that `save` wrote; nothing is unpickled, imported or called by a name that the file holds.
+def read(folder: str | Path, make: Callable[..., Made]) -> Made:
+    """Reads what `write` wrote; nothing is unpickled, imported or called by a name that the file holds.
+
+    Args:
+        folder: Where it is.
+        make: Makes the front, called with the fields of `Description` by name, `parameters` and `returns`.
 
     Raises:
         DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it and, where
@@ -72,19 +72,13 @@ def load(folder: str | Path) -> Front:
     if content.get("format") != FORMAT:
         raise DamagedFileError(f"{path} has format {content.get('format')!r}; this version reads {FORMAT!r}.")
     try:
-        described: _Description = restored(content, _Description)
-        _check_parameters(described.network, arrays["parameters"])
-        if described.policies != len(arrays["returns"]):
-            raise ValueError(f"{described.policies} policies, but {len(arrays['returns'])} return vectors")
-        return Front(
-            network=described.network,
-            parameters=arrays["parameters"],
-            returns=arrays["returns"],
-            conditions=described.conditions,
-            environment_steps=described.environment_steps,
-            evaluation_steps=described.evaluation_steps,
-            seed=described.seed,
-        )
+        described: Description = restored(content, Description)
+        parameters, returns = arrays["parameters"], arrays["returns"]
+        _check_parameters(described.network, parameters)
+        if described.policies != len(returns):
+            raise ValueError(f"{described.policies} policies, but {len(returns)} return vectors")
+        fields = {name: value for name, value in vars(described).items() if name not in ("format", "policies")}
+        return make(parameters=parameters, returns=returns, **fields)
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} holds no front: {error}") from error
 

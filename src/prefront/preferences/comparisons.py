@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from prefront.preferences.segments import Segments, check_segments, concatenate
@@ -16,6 +17,20 @@ from prefront.system.shapes import ShapeError, restored
 LABELS = (0.0, 0.5, 1.0)
 FORMAT = "prefront preferences 1"
 FIELDS = ("states", "actions", "features", "lengths", "ended")
+
+
+class SequenceComparisons(NamedTuple):
+    """Choices between n pairs of sequences.
+
+    Attributes:
+        first: Shape (n, L + 1).
+        second: Shape (n, L + 1).
+        choice: 1 where the first was preferred, otherwise 0, shape (n,), float32.
+    """
+
+    first: jax.Array
+    second: jax.Array
+    choice: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

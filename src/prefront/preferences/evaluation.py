@@ -8,7 +8,6 @@ import numpy as np
 
 from prefront.exact.mdp import (
     Baselines,
-    TabularMDP,
     expected_rewards,
     mean_return,
     optimal_policy,
@@ -16,6 +15,7 @@ from prefront.exact.mdp import (
     scaled_return,
     solve,
 )
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.partial_return import RewardModel, accuracy, cross_entropy
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.preferences.models.network import NeuralReward
-from prefront.tasks.environment import Environment, FiniteEnvironment
+from prefront.tasks.environment import Environment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
 
 RewardFunction = Callable[[Any, Any, Any], Any]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, expected_features
+from prefront.exact.mdp import expected_features
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.segments import Segments
 from prefront.system.checks import nearest_names
@@ -116,11 +117,6 @@ def check_state_numbers(segments: Segments, states: int, actions: int) -> None:
         if wrong.any():
             row, step = np.argwhere(wrong)[0]
             raise ValueError(f"row {row}, step {step}: {name} must lie in [0, {bound}), got {numbers[row, step]}.")
-
-
-def unstack(mdp: TabularMDP) -> list[TabularMDP]:
-    """Returns the MDPs of a batch, one by one."""
-    return [TabularMDP(*leaves) for leaves in zip(*(np.asarray(leaf) for leaf in mdp), strict=True)]
 
 
 def padded_to(array: np.ndarray, size: int) -> np.ndarray:

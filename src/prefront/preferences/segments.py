@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, random_policy
+from prefront.exact.mdp import random_policy
+from prefront.exact.tables import TabularMDP
 from prefront.system.checks import check_discount
 
 
@@ -206,7 +207,7 @@ def sample_segments(
         action = _draw(policy[state], rng)
         outcome = _draw(np.asarray(mdp.probabilities)[state, action], rng)
         lengths = np.where(~going & (lengths == length), step, lengths)
-        features.append(np.where(going[:, None], np.asarray(mdp.features)[state, action, outcome], 0.0))
+        features.append(np.where(going[:, None], np.asarray(mdp.rewards)[state, action, outcome], 0.0))
         state = np.where(going, np.asarray(mdp.successors)[state, action, outcome], state)
         states.append(state)
         actions.append(action)

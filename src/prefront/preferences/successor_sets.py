@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, optimal_successor_features
+from prefront.exact.mdp import optimal_successor_features
+from prefront.exact.tables import TabularMDP
 
 # The rewards that random features are made for (Knox et al., 2024, appendix), each component drawn from these.
 PUBLISHED_REWARDS = (50.0, -50.0, 1.0, -1.0, -2.0, 0.0, -10.0, 10.0, 5.0)
@@ -68,7 +69,7 @@ def random_reward_features(
     Returns:
         Shape (K, S, d) with K of at most `count`; for a batch a list of M such arrays.
     """
-    d = np.shape(mdp.features)[-1]
+    d = np.shape(mdp.rewards)[-1]
     batch = np.shape(mdp.terminal)[:-1]
     found = optimal_successor_features(mdp, rng.choice(rewards, (*batch, count, d)), gamma)
     return [distinct(one) for one in found] if batch else distinct(found)

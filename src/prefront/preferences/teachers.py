@@ -11,7 +11,8 @@ from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, check_mdp, expected_rewards, solve
+from prefront.exact.mdp import expected_rewards, solve
+from prefront.exact.tables import TabularMDP, check_mdp
 from prefront.preferences.choice import Choice, Linear, Utility
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.segment_scores import check_state_numbers
@@ -198,8 +199,8 @@ def _scorer(
     if statistic != "partial_return":
         assert mdp is not None
         checked = check_mdp(mdp)
-        if checked.terminal.ndim != 1 or checked.features.shape[-1] != d:
-            raise ValueError(f"mdp must be one MDP with {d} features, got features {checked.features.shape}.")
+        if checked.terminal.ndim != 1 or checked.rewards.shape[-1] != d:
+            raise ValueError(f"mdp must be one MDP with {d} features, got features {checked.rewards.shape}.")
         solution = solve(checked, expected_rewards(checked, rewards), gamma)
         tables = solution.values, solution.action_values - solution.values[..., None]
 

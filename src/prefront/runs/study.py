@@ -12,8 +12,8 @@ A module is an experiment when it has
 - `run(settings, seed, job)`, which returns rows by table name and is a function of its settings, the seed and
   `job.part` alone;
 - `claims(results)`, which returns a list of `Claim` (`prefront.reports.claim_forms` makes them), and
-  `plot(results, folder)`, which writes figures into the folder and returns their paths; both see the stored tables only. The runner corrects all
-  tested claims of a run together.
+  `plot(results, folder)`, which writes figures into the folder and returns their paths; both see the stored tables
+  only. The runner corrects all tested claims of a run together.
 
 It may have
 

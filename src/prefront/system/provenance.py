@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import prefront
 from prefront.system.files import read_json, signed_json, write_atomically
 
 PACKAGES = (
@@ -29,7 +28,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         hardware.
     """
     return {
-        "prefront": prefront.__version__,
+        "prefront": _version("prefront"),
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -47,7 +46,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 
 def commit() -> str | None:
     """Returns the project's git commit, with "+changes" where files differ from it; None outside a checkout."""
-    package = Path(prefront.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     root = package.parent.parent
     if not (root / ".git").exists() or not (root / "pyproject.toml").exists():
         return None

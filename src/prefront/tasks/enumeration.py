@@ -1,16 +1,16 @@
-"""Tables of finite multi-objective Markov decision processes, enumerated from environments."""
+"""The states that an environment can reach, and its dynamics as a table."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import jax
 import numpy as np
 
-from prefront.tasks.environment import FiniteEnvironment
+from prefront.exact.tables import TabularMDP
 
 # Frontiers are padded to one of a few sizes, since every new size costs a compilation.
 SMALLEST_BATCH = 64
@@ -18,43 +18,53 @@ BATCH_GROWTH = 8
 LARGEST_BATCH = 32768
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TabularMOMDP:
-    """A finite multi-objective Markov decision process, written out.
+@runtime_checkable
+class Enumerable(Protocol):
+    """What is read of a `FiniteEnvironment`: its functions, spaces and the numbers that its rewards are made of."""
 
-    Outcomes of one action that lead to the same state are merged; those that an action lacks have probability 0 and
-    lead back to the state itself. A terminal state keeps its place with reward 0.
-
-    Attributes:
-        successors: State that outcome k of action a in state s leads to, shape (S, A, K), int32.
-        probabilities: Their probabilities, shape (S, A, K), float64, the likeliest outcome first.
-        rewards: Their vector rewards, shape (S, A, K, d), float64.
-        terminal: Whether the episode ends in a state, shape (S,), bool.
-        initial_states: States in which an episode can start, shape (I,), int32.
-        initial_probabilities: Their probabilities, shape (I,), float64.
-        states: The environment's states, a pytree with leading axis S, or None for a table made by hand.
-        index: State number by the bytes of a state's leaves; see `state_index`.
-    """
-
-    successors: np.ndarray
-    probabilities: np.ndarray
-    rewards: np.ndarray
-    terminal: np.ndarray
-    initial_states: np.ndarray
-    initial_probabilities: np.ndarray
-    states: Any = None
-    index: dict[bytes, int] = dataclasses.field(default_factory=dict, repr=False)
+    exact_rewards: np.ndarray | None
+    action_space: Any
 
     @property
-    def num_objectives(self) -> int:
-        """Length of a reward."""
-        return int(self.rewards.shape[-1])
+    def reward_dim(self) -> int:
+        """Number of objectives."""
 
-    def state_index(self, state: Any) -> int:
+    def outcomes(self, state: Any, action: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+        """Returns the probabilities and the next states of an action's outcomes."""
+
+    def initial_outcomes(self, params: Any = None) -> tuple[jax.Array, Any]:
+        """Returns the probabilities and the states with which episodes can start."""
+
+    def reward(self, state: Any, action: jax.Array, next_state: Any, rng: jax.Array, params: Any = None) -> jax.Array:
+        """Returns the vector reward of a transition."""
+
+    def terminal(self, state: Any, rng: jax.Array, params: Any = None) -> jax.Array:
+        """Returns whether the episode ends in a state."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Enumeration:
+    """The states that an environment can reach, numbered, and its dynamics as a table.
+
+    In the table, outcomes of one action that lead to the same state are merged; those that an action lacks have
+    probability 0 and lead back to the state itself. The likeliest outcome comes first. A terminal state keeps its place
+    with reward 0.
+
+    Attributes:
+        table: The dynamics; the states are numbered in the order in which they are found.
+        states: The environment's states, a pytree with leading axis S.
+        index: State number by the bytes of a state's leaves; see `number`.
+    """
+
+    table: TabularMDP
+    states: Any
+    index: dict[bytes, int] = dataclasses.field(repr=False)
+
+    def number(self, state: Any) -> int:
         """Returns the number of an environment state.
 
         Args:
-            state: A state pytree of the tabulated environment.
+            state: A state pytree of the environment.
 
         Raises:
             KeyError: The state cannot be reached.
@@ -67,7 +77,7 @@ class TabularMOMDP:
         return self.index[key]
 
 
-def tabulate(environment: FiniteEnvironment, params: Any = None, max_states: int = 2_000_000) -> TabularMOMDP:
+def enumerate_states(environment: Enumerable, params: Any = None, max_states: int = 2_000_000) -> Enumeration:
     """Enumerates the states that an environment can reach, breadth first, and writes its dynamics out as a table.
 
     Environments compute in float32, exact answers need the numbers that were meant: every float32 reward and
@@ -82,13 +92,13 @@ def tabulate(environment: FiniteEnvironment, params: Any = None, max_states: int
         max_states: Limit on the number of states.
 
     Returns:
-        The table, states numbered in the order in which they are found.
+        The table, and the states by number.
 
     Raises:
         TypeError: The environment does not enumerate its outcomes, or its actions are not `Discrete`.
         ValueError: There are more than `max_states` states, or probabilities do not sum to 1.
     """
-    if not isinstance(environment, FiniteEnvironment):
+    if not isinstance(environment, Enumerable):
         raise TypeError(
             f"Only an environment that enumerates its outcomes (FiniteEnvironment) can be tabulated, "
             f"got {type(environment).__name__}."
@@ -143,14 +153,14 @@ def tabulate(environment: FiniteEnvironment, params: Any = None, max_states: int
 
 
 def _assemble(
-    environment: FiniteEnvironment,
+    environment: Enumerable,
     rows: list[tuple[np.ndarray, ...]],
     terminal: np.ndarray,
     start_numbers: np.ndarray,
     start_weights: np.ndarray,
     found: list[Any],
     index: dict[bytes, int],
-) -> TabularMOMDP:
+) -> Enumeration:
     """Puts the expanded frontiers together."""
     count, d = len(terminal), environment.reward_dim
     actions = _num_actions(environment)
@@ -166,26 +176,20 @@ def _assemble(
     successors, probabilities, rewards = _merge_outcomes(successors, _normalised(probabilities), rewards)
     starts = np.unique(start_numbers[start_numbers >= 0])
     weights = np.array([start_weights[start_numbers == state].sum() for state in starts])
-    return TabularMOMDP(
-        successors,
-        probabilities,
-        rewards,
-        terminal,
-        starts,
-        _normalised(weights),
-        jax.tree.map(lambda *leaves: np.concatenate(leaves), *found),
-        index,
-    )
+    initial = np.zeros(count)
+    initial[starts] = _normalised(weights)
+    table = TabularMDP(successors, probabilities, rewards, terminal, initial)
+    return Enumeration(table, jax.tree.map(lambda *leaves: np.concatenate(leaves), *found), index)
 
 
-def _num_actions(environment: FiniteEnvironment) -> int:
+def _num_actions(environment: Enumerable) -> int:
     space = environment.action_space
     if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
         raise TypeError(f"Only Discrete actions from 0 can be tabulated, got {space}.")
     return int(space.n)
 
 
-def _expander(environment: FiniteEnvironment, params: Any) -> Callable[[Any], tuple[np.ndarray, Any, np.ndarray, Any]]:
+def _expander(environment: Enumerable, params: Any) -> Callable[[Any], tuple[np.ndarray, Any, np.ndarray, Any]]:
     """Makes the function from a batch of states to the probabilities, successors, rewards and ends of all outcomes."""
     key = jax.random.key(0)
     listed = environment.exact_rewards if params is None else None

@@ -10,18 +10,17 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box
 
-from prefront.system.checks import check_discount
-
-if TYPE_CHECKING:
-    from prefront.tasks.enumeration import TabularMOMDP
+from prefront.pareto.dominance import convex_hull_vertices
+from prefront.pareto.indicators import hypervolume
 
 FrontKind = Literal["exact", "best known", "unknown"]
 
@@ -110,90 +109,14 @@ class Environment(FuncEnv[Any, Any, Any, Any, Any, Any, Any], abc.ABC):
         Returns:
             Return vectors, shape (points, objectives), float64, in lexicographic order.
         """
-        from prefront.exact.pareto_sets import convex_hull_vertices
-
         return convex_hull_vertices(self.pareto_front(gamma))
 
     def max_hypervolume(self, gamma: float | None = None) -> float:
         """Returns the hypervolume of `pareto_front(gamma)` against `reference_point`."""
-        from prefront.pareto.indicators import hypervolume
-
         return float(hypervolume(self.pareto_front(gamma), self.reference_point))
 
 
-class FiniteEnvironment(Environment):
-    """An environment with finitely many states, whose transition law is given by its enumerated outcomes.
-
-    A subclass implements `outcomes` and `initial_outcomes` in place of `transition` and `initial`; sampling follows
-    from them, and so does the table from which `prefront.exact` computes the true answers. The state must be a pytree
-    of arrays that identifies the Markov state.
-
-    Attributes:
-        exact_rewards: The numbers that rewards are made of under the default parameters, float64, any shape; None where
-            the shortest decimals that round to the float32 rewards are meant.
-    """
-
-    front_kind: FrontKind = "exact"
-    exact_rewards: np.ndarray | None = None
-
-    @abc.abstractmethod
-    def outcomes(self, state: Any, action: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
-        """Returns the probabilities, shape (K,), and the K possible next states (leading axis K) of an action.
-
-        K is the same for all states and actions. Outcomes may repeat and probabilities may be zero.
-        """
-
-    @abc.abstractmethod
-    def initial_outcomes(self, params: Any = None) -> tuple[jax.Array, Any]:
-        """Returns the probabilities, shape (K,), and the K possible starting states (leading axis K)."""
-
-    def initial(self, rng: jax.Array, params: Any = None) -> Any:
-        """Draws the state in which an episode starts."""
-        return _draw(rng, *self.initial_outcomes(params))
-
-    def transition(self, state: Any, action: jax.Array, rng: jax.Array, params: Any = None) -> Any:
-        """Draws the state that follows `action` in `state`."""
-        return _draw(rng, *self.outcomes(state, action, params))
-
-    def pareto_front(self, gamma: float | None = None) -> np.ndarray:
-        """Returns the exact Pareto set of deterministic policies, see `prefront.exact.pareto_sets.pareto_front`."""
-        from prefront.exact.pareto_sets import pareto_front
-
-        return self._cached("pareto_front", gamma, lambda discount: pareto_front(self.momdp(), discount))
-
-    def coverage_set(self, gamma: float | None = None) -> np.ndarray:
-        """Returns the exact convex coverage set, see `prefront.exact.pareto_sets.coverage_set`."""
-        from prefront.exact.pareto_sets import NoFiniteFrontError, convex_hull_vertices, coverage_set
-
-        def solve(discount: float) -> np.ndarray:
-            try:
-                return convex_hull_vertices(self.pareto_front(discount))
-            except NoFiniteFrontError:
-                return coverage_set(self.momdp(), discount, "linear support")
-
-        return self._cached("coverage_set", gamma, solve)
-
-    def momdp(self) -> TabularMOMDP:
-        """Returns the environment under its default parameters as a table, made once and kept, but never pickled."""
-        from prefront.tasks.enumeration import tabulate
-
-        if "_table" not in self.__dict__:
-            self.__dict__["_table"] = tabulate(self)
-        made: TabularMOMDP = self.__dict__["_table"]
-        return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out what can be computed again."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_table", "_answers")}
-
-    def _cached(self, question: str, gamma: float | None, solve: Any) -> np.ndarray:
-        discount = check_discount(self.discount if gamma is None else gamma)
-        answers: dict[tuple[str, float], np.ndarray] = self.__dict__.setdefault("_answers", {})
-        key = (question, discount)
-        if key not in answers:
-            answers[key] = solve(discount)
-            answers[key].flags.writeable = False
-        return answers[key]
+AnyEnvironment: TypeAlias = Environment | gym.Env[Any, Any]
 
 
 class Transition(NamedTuple):
@@ -238,12 +161,3 @@ def reset(environment: Environment, rng: jax.Array, params: Any = None) -> tuple
 def select(condition: jax.Array, if_true: Any, if_false: Any) -> Any:
     """Chooses between two pytrees of the same structure by a boolean scalar."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
-
-
-def _draw(rng: jax.Array, probabilities: jax.Array, states: Any) -> Any:
-    if probabilities.shape[0] == 1:
-        return jax.tree.map(lambda leaf: leaf[0], states)
-    index = jnp.sum(jnp.cumsum(probabilities) <= jax.random.uniform(rng))
-    # Rounding can leave the cumulated sum just below 1: fall back on the last outcome that has any probability.
-    last = probabilities.shape[0] - 1 - jnp.argmax(probabilities[::-1] > 0)
-    return jax.tree.map(lambda leaf: leaf[jnp.minimum(index, last)], states)

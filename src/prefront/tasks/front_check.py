@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.tasks.environment import Environment, FiniteEnvironment, reset, step
+from prefront.tasks.environment import Environment, reset, step
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
 
 # Random policies are fixed sequences of actions; each plays one episode where nothing is random, otherwise many.

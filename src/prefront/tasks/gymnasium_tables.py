@@ -1,17 +1,14 @@
-"""Tables from elsewhere: any tabular Gymnasium environment, and vector-reward tables, as `TabularMDP`."""
+"""Tables from elsewhere: any tabular Gymnasium environment as a `TabularMDP`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.system.checks import nearest_names
-
-if TYPE_CHECKING:
-    from prefront.tasks.enumeration import TabularMOMDP
 
 FEATURE_KINDS = ("reward_level", "next_state", "state_action")
 
@@ -79,29 +76,6 @@ def from_gymnasium(
             f"weights give {vectors[s, a, k] @ true:g}."
         )
     return GymnasiumTable(mdp, true)
-
-
-def from_momdp(momdp: TabularMOMDP) -> TabularMDP:
-    """Reads the vector rewards of an enumerated environment as features, over which weights make a scalar reward."""
-    initial = np.zeros(len(momdp.terminal))
-    np.add.at(initial, momdp.initial_states, momdp.initial_probabilities)
-    return TabularMDP(momdp.successors, momdp.probabilities, momdp.rewards, momdp.terminal, initial)
-
-
-def to_momdp(mdp: TabularMDP) -> TabularMOMDP:
-    """Reads the features of one MDP as vector rewards, for solvers that give sets of policies."""
-    from prefront.tasks.enumeration import TabularMOMDP
-
-    terminal, initial = np.asarray(mdp.terminal), np.asarray(mdp.initial, np.float64)
-    start = np.flatnonzero(initial)
-    return TabularMOMDP(
-        np.asarray(mdp.successors, np.int32),
-        np.asarray(mdp.probabilities, np.float64),
-        np.where(terminal[:, None, None, None], 0.0, np.asarray(mdp.features, np.float64)),
-        terminal,
-        start.astype(np.int32),
-        initial[start],
-    )
 
 
 def _features(

@@ -10,10 +10,13 @@ import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from prefront.learning.action_boxes import ActionBox
-from prefront.policies.evaluation import make_environment
 from prefront.system.runtime import check_process
+from prefront.tasks.action_boxes import ActionBox
+from prefront.tasks.registry import make_environment
 from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
+
+# Where a Gymnasium environment has no time limit of its own, an episode is cut after this many steps.
+LONGEST_EPISODE = 10_000
 
 
 class Step(NamedTuple):

@@ -15,8 +15,9 @@ import numpy as np
 
 from prefront.system.compilation import jit
 from prefront.tasks import environment as functional
-from prefront.tasks.enumeration import tabulate
-from prefront.tasks.environment import Environment, FiniteEnvironment
+from prefront.tasks.enumeration import enumerate_states
+from prefront.tasks.environment import Environment
+from prefront.tasks.finite import FiniteEnvironment
 
 # Numbers are rounded to this many significant digits, since machines differ in the last ones.
 DIGITS = 5
@@ -76,13 +77,12 @@ def _table(environment: Environment) -> Any:
     if not isinstance(environment, FiniteEnvironment):
         return None
     try:
-        table = tabulate(environment, max_states=MOST_STATES)
+        found = enumerate_states(environment, max_states=MOST_STATES)
     except (TypeError, ValueError):  # no Discrete actions, too many states, or probabilities that are none
         return None
     key = jax.random.key(0)
-    seen = jit(jax.vmap(lambda state: environment.observation(state, key)), level=0)(table.states)
-    start = (table.initial_states, table.initial_probabilities)
-    return [seen, table.successors, table.probabilities, table.rewards, table.terminal, start]
+    seen = jit(jax.vmap(lambda state: environment.observation(state, key)), level=0)(found.states)
+    return [seen, *found.table]
 
 
 def _sampled(environment: Environment) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -11,7 +13,10 @@ import gymnasium as gym
 from prefront.system.checks import nearest_names
 
 if TYPE_CHECKING:
-    from prefront.tasks.environment import Environment
+    from prefront.tasks.environment import AnyEnvironment, Environment
+
+# What a stored id may name in front of its colon, imported or not.
+KNOWN_MODULES = ("", "prefront", "gymnasium", "mo_gymnasium")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,3 +166,45 @@ def make(id: str, **kwargs: Any) -> Environment:
     environment = load(entry.path)(**{**entry.kwargs, **kwargs})
     environment.id, environment.kwargs = full, kwargs
     return environment
+
+
+def make_environment(id: str, **kwargs: Any) -> AnyEnvironment:
+    """Makes an environment by its id: the functional one where it is ours, otherwise the Gymnasium one.
+
+    Ids of MO-Gymnasium are known without importing it, and so are ids of the form `module:name`.
+
+    Raises:
+        KeyError: No environment has this id; the message names the nearest ones.
+    """
+    ours = id if id.startswith("prefront/") else f"prefront/{id}"
+    if ours in ENVIRONMENTS:
+        return make(id, **kwargs)
+    if ":" not in id and id not in gym.registry:
+        import mo_gymnasium  # noqa: F401 (registers its ids)
+
+        if id not in gym.registry:
+            raise KeyError(f"No environment {id!r}. {nearest_names(id, list(gym.registry))}")
+    return gym.make(id, disable_env_checker=True, **kwargs)
+
+
+def make_stored_environment(id: str, kwargs: Mapping[str, Any]) -> AnyEnvironment:
+    """Makes the environment that a file names, which must not choose what is imported or called.
+
+    Ours are made with their arguments. Any other one must be registered with Gymnasium and is made without arguments:
+    what those would do is not known here. An id of the form `module:name` imports nothing.
+
+    Raises:
+        ValueError: The id or its arguments cannot be trusted to a file; the message says what to do.
+    """
+    module, _, name = id.rpartition(":")
+    full = name if name.startswith("prefront/") else f"prefront/{name}"
+    if module in KNOWN_MODULES and full in ENVIRONMENTS:
+        return make(full, **kwargs)
+    advice = "make the environment yourself and pass it as `environment`"
+    if kwargs:
+        raise ValueError(
+            f"{id!r} is no environment of Prefront, and is stored with arguments {dict(kwargs)}: {advice}."
+        )
+    if module not in KNOWN_MODULES and (module not in sys.modules or name not in gym.registry):
+        raise ValueError(f"{id!r} names a module, which is not imported because a file says so: {advice}.")
+    return make_environment(name)

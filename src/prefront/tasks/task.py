@@ -12,12 +12,94 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefront.policies.evaluation import make_environment
-from prefront.policies.front import Conditions
 from prefront.system.checks import check_discount
 from prefront.system.read_only import read_only
 from prefront.tasks.environment import Environment
 from prefront.tasks.identity import fingerprint
+from prefront.tasks.registry import make_environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What return vectors depend on; fronts are comparable only where these agree.
+
+    Attributes:
+        environment: Id of the environment.
+        discount: Evaluation discount, in (0, 1].
+        reference_point: Reference point of the hypervolume, one number per objective.
+        objective_names: One name per objective.
+        deterministic: Whether returns are those of deterministic policies, or of drawn actions.
+        kwargs: Arguments with which the environment is made, as JSON holds them.
+        fingerprint: Digest of what id and arguments do not tell of dynamics and rewards, see `prefront.tasks.identity`.
+    """
+
+    environment: str
+    discount: float
+    reference_point: tuple[float, ...]
+    objective_names: tuple[str, ...]
+    deterministic: bool = True
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        check_discount(self.discount)
+        reference = tuple(float(number) for number in self.reference_point)
+        if len(reference) != len(self.objective_names) or not np.isfinite(reference).all():
+            raise ValueError(
+                f"The reference point must be one finite number for each of the {len(self.objective_names)} objectives "
+                f"{tuple(self.objective_names)}, got {reference} of length {len(reference)}."
+            )
+        try:
+            kwargs = json.loads(json.dumps(dict(self.kwargs), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The environment's arguments must be JSON values, got {self.kwargs!r}.") from error
+        object.__setattr__(self, "reference_point", reference)
+        object.__setattr__(self, "objective_names", tuple(self.objective_names))
+        object.__setattr__(self, "kwargs", kwargs)
+
+    @classmethod
+    def of(
+        cls,
+        environment: str,
+        *,
+        discount: float | None = None,
+        reference_point: ArrayLike | None = None,
+        objective_names: tuple[str, ...] | None = None,
+        deterministic: bool = True,
+        **kwargs: Any,
+    ) -> Conditions:
+        """Fills in what the environment itself states, for example for `Conditions.of("DeepSeaTreasure-v0")`.
+
+        Args:
+            environment: Id of the environment.
+            discount: Evaluation discount; the environment's own by default.
+            reference_point: Reference point; the environment's own by default.
+            objective_names: Names; the environment's own by default.
+            deterministic: Whether policies are evaluated deterministically.
+            **kwargs: Arguments with which the environment is made.
+
+        Raises:
+            ValueError: Something is not given that the environment does not state.
+        """
+        given = {"discount": discount, "reference_point": reference_point, "objective_names": objective_names}
+        made = make_environment(environment, **kwargs)
+        stated = getattr(made, "unwrapped", made)
+        given = {name: getattr(stated, name, None) if value is None else value for name, value in given.items()}
+        missing = [name for name, value in given.items() if value is None]
+        if missing:
+            raise ValueError(f"{environment} does not state its {', '.join(missing)}; give {', '.join(missing)}.")
+        return cls(
+            environment,
+            **given,  # type: ignore[arg-type]
+            deterministic=deterministic,
+            kwargs=kwargs,
+            fingerprint=fingerprint(made),
+        )
+
+    @property
+    def objectives(self) -> int:
+        """Number of objectives."""
+        return len(self.objective_names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

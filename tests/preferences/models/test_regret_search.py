@@ -11,13 +11,14 @@ from scipy.special import expit
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
+from prefront.exact.tables import unstack
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.evaluation import evaluate_reward
 from prefront.preferences.models.exact_regret import ExactRegret
 from prefront.preferences.models.partial_return import cross_entropy, fit_many
 from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.models.regret_search import Search, candidate_weights
-from prefront.preferences.segment_scores import choice_features, evaluate, pair_form, unstack
+from prefront.preferences.segment_scores import choice_features, evaluate, pair_form
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher

@@ -13,6 +13,7 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
 from prefront.exact.successor_sets import successor_coverage
+from prefront.exact.tables import unstack
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.evaluation import evaluate_policy, evaluate_reward
 from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage, contrastive_loss
@@ -29,7 +30,7 @@ from prefront.preferences.models.partial_return import (
 )
 from prefront.preferences.models.regret import SuccessorFeatureRegret, fit_soft_regret, soft_values
 from prefront.preferences.models.regret_search import Problem, Search, pose
-from prefront.preferences.segment_scores import LinearForm, choice_features, evaluate, linear_form, pair_form, unstack
+from prefront.preferences.segment_scores import LinearForm, choice_features, evaluate, linear_form, pair_form
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import distinct, drop_policy, random_reward_features
 from prefront.preferences.teachers import STATISTICS, Teacher

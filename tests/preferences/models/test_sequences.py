@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from prefront.envs.token_gold import SequenceComparisons, choice_probability
+from prefront.envs.token_gold import choice_probability
 from prefront.envs.token_world import TokenWorldSettings, make_world, report
+from prefront.preferences.comparisons import SequenceComparisons
 from prefront.preferences.models import sequences as models
 
 V, L, N = 5, 6, 120

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from prefront.exact.mdp import TIE_TOLERANCE, TabularMDP, optimal_policy
+from prefront.exact.mdp import TIE_TOLERANCE, optimal_policy
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import Descent, Fit, choice_losses, descend, padded_size
 from prefront.preferences.models.partial_return import NotFittedError, RewardModel, check_table

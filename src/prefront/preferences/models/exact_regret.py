@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, expected_rewards, optimal_successor_features, solve, stack
+from prefront.exact.mdp import expected_rewards, optimal_successor_features, solve
+from prefront.exact.tables import TabularMDP, stack
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import padded_size
 from prefront.preferences.models.partial_return import LinearRewardModel, check_table
@@ -103,7 +104,7 @@ def _search(
     """Returns the best place of each fit."""
     own = list({id(mdp): mdp for mdp in mdps}.values())
     table, which = stack(own), np.array([[id(mdp) for mdp in own].index(id(mdp)) for mdp in mdps])
-    candidates = np.stack([candidate_weights(search.candidates, mdp.features) for mdp in own])
+    candidates = np.stack([candidate_weights(search.candidates, mdp.rewards) for mdp in own])
     values = solve(table, expected_rewards(table, candidates), gamma).values
     moved = np.stack([
         candidates[row][_best(problem, candidates[row], _padded(values[row][:, states]), search)]

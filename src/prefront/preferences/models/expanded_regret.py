@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP, expected_rewards, solve
+from prefront.exact.mdp import expected_rewards, solve
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.models.partial_return import NotFittedError, RewardModel, check_table
@@ -51,9 +52,9 @@ class ExpandedRegret(RewardModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if np.shape(self.known_weights) != np.shape(self.mdp.features)[-1:]:
+        if np.shape(self.known_weights) != np.shape(self.mdp.rewards)[-1:]:
             raise ValueError(
-                f"known_weights must have shape {np.shape(self.mdp.features)[-1:]}, got {np.shape(self.known_weights)}."
+                f"known_weights must have shape {np.shape(self.mdp.rewards)[-1:]}, got {np.shape(self.known_weights)}."
             )
 
     def parts(self, segments: Segments) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from scipy.special import expit
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import choice_losses
 from prefront.preferences.models.partial_return import NotFittedError, RewardModel

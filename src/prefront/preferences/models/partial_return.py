@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from scipy.special import expit
 
-from prefront.exact.mdp import TabularMDP, expected_rewards
+from prefront.exact.mdp import expected_rewards
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.segment_scores import evaluate, linear_form, pair_form
@@ -189,7 +190,7 @@ def check_table(mdp: TabularMDP, dataset: PreferenceDataset) -> None:
     """Raises ValueError unless a dataset has as many features as a single table."""
     if np.ndim(mdp.terminal) != 1:
         raise ValueError(f"A model needs one MDP, got a batch of {len(mdp.terminal)}; use fit_many for batches.")
-    if dataset.first.features.shape[2] != np.shape(mdp.features)[-1]:
+    if dataset.first.features.shape[2] != np.shape(mdp.rewards)[-1]:
         raise ValueError(
-            f"The dataset has {dataset.first.features.shape[2]} features, the table has {np.shape(mdp.features)[-1]}."
+            f"The dataset has {dataset.first.features.shape[2]} features, the table has {np.shape(mdp.rewards)[-1]}."
         )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.exact.mdp import TabularMDP
+from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.models.logistic import Descent, Fit, descend, padded_size
 from prefront.preferences.models.partial_return import LinearRewardModel, check_table
@@ -105,7 +105,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
         super().__post_init__()
         check_positive(self, "temperature")
         check_regret(self.statistic)
-        want = (*np.shape(self.mdp.terminal), np.shape(self.mdp.features)[-1])
+        want = (*np.shape(self.mdp.terminal), np.shape(self.mdp.rewards)[-1])
         if np.ndim(self.features) != 3 or np.shape(self.features)[1:] != want or not len(self.features):
             raise ValueError(f"features must have shape (K, {want[0]}, {want[-1]}), got {np.shape(self.features)}.")
 
@@ -124,7 +124,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
             if self.search is None:
                 found = _compiled(*arrays, descent=self.descent, temperature=self.temperature)
             else:
-                candidates = candidate_weights(self.search.candidates, self.mdp.features)
+                candidates = candidate_weights(self.search.candidates, self.mdp.rewards)
                 found = compiled_search(*arrays, candidates, search=self.search, temperature=self.temperature)
             return dataclasses.replace(self, weights=np.asarray(found.weights), loss=float(found.loss))
 

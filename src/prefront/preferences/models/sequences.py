@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from prefront.envs.token_gold import SequenceComparisons
 from prefront.exact.kl_regularised import CountRewards
-from prefront.learning.failures import TrainingFailure, not_finite
+from prefront.preferences.comparisons import SequenceComparisons
 from prefront.system.checks import check_least, check_names, check_positive, check_types
+from prefront.system.failures import TrainingFailure, not_finite
 
 NEWTON_STEPS, CG_STEPS = 12, 200
 CHUNK = 2000

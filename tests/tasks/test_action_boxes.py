@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from prefront.learning.action_boxes import ActionBox
 from prefront.learning.networks import PolicyNetwork
 from prefront.policies.policy import Policy
+from prefront.tasks.action_boxes import ActionBox
 
 RAW = np.linspace(-3, 3, 6001, dtype=np.float32)
 BOXES = [
