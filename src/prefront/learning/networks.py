@@ -45,6 +45,7 @@ class Encoder:
         high: Largest value of each joined component; empty where a component is unbounded.
         components: Number of joined components.
         axes: Number of axes of one observation (of a Dict's first part); one more makes a batch.
+        plain: Number of components, the last ones, that a "one-hot" encoder leaves numbers, scaled by their bounds.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Encoder:
     high: tuple[float, ...]
     components: int
     axes: int = 1
+    plain: int = 0
 
     @classmethod
     def for_space(cls, space: gym.Space[Any], kind: Kind = "auto") -> Encoder:
@@ -72,6 +74,13 @@ class Encoder:
         elements = math.prod(int(n) for n in high - low + 1) if countable else 0
         if kind == "auto":
             kind = "tabular" if 0 < elements <= LARGEST_AUTOMATIC_TABLE else "mlp"
+        bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
+        plain = 0
+        if kind == "one-hot":
+            # Numbers may follow what is coded, such as the weights that a conditioned policy is shown.
+            first = next((i for i, (_, _, integer) in enumerate(bounds) if not integer), len(bounds))
+            plain = sum(len(one) for one, _, _ in bounds[first:])
+            countable = bounded and first > 0 and not any(integer for _, _, integer in bounds[first:])
         if kind in ("tabular", "factored", "one-hot") and not countable:
             raise ValueError(f"A {kind} network needs a bounded integer observation space, got {space}; use 'mlp'.")
         if kind == "factored":
@@ -79,16 +88,16 @@ class Encoder:
             elements = math.prod(many) * (1 + len(low) - len(many))
         if kind in ("tabular", "factored") and elements > LARGEST_TABLE:
             raise ValueError(f"A {kind} network on {space} would have {elements} rows; use 'one-hot' or 'mlp'.")
-        bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
         names = tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else ()
         as_tuple = [tuple(float(value) for value in side) if bounded else () for side in (low, high)]
         axes = len(next(iter(parts.values())).shape or ())
-        return cls(kind, names, as_tuple[0], as_tuple[1], len(low), axes)
+        return cls(kind, names, as_tuple[0], as_tuple[1], len(low), axes, plain)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of values of each component of an integer observation."""
-        return tuple(int(high - low) + 1 for low, high in zip(self.low, self.high, strict=True))
+        """Number of values of each integer component."""
+        coded = len(self.low) - self.plain
+        return tuple(int(high - low) + 1 for low, high in zip(self.low[:coded], self.high[:coded], strict=True))
 
     @property
     def flags(self) -> int:
@@ -109,12 +118,15 @@ class Encoder:
             return math.prod(self.sizes)
         if self.kind == "factored":
             return math.prod(size for size in self.sizes if size > 2)
-        return sum(self.sizes) if self.kind == "one-hot" else self.components
+        return sum(self.sizes) + self.plain if self.kind == "one-hot" else self.components
 
     def __call__(self, observation: Any) -> jax.Array:
         """Encodes one observation: an int32 row, a row with its flags, or float32 features of shape (features,)."""
         parts = [observation[name] for name in self.names] if self.names else [observation]
-        flat = jnp.concatenate([jnp.ravel(jnp.asarray(part)) for part in parts])
+        return self.encode(jnp.concatenate([jnp.ravel(jnp.asarray(part)) for part in parts]))
+
+    def encode(self, flat: jax.Array) -> jax.Array:
+        """Encodes the joined components of one observation, shape (components,)."""
         if self.kind == "mlp":
             return flat.astype(jnp.float32)
         offsets = flat.astype(jnp.int32) - jnp.asarray(self.low, jnp.int32)
@@ -125,7 +137,9 @@ class Encoder:
             row = jnp.sum(offsets[many] * _strides(np.array(self.sizes)[many]))
             return jnp.concatenate([row[None], offsets[~many]])
         codes = [jnp.arange(size) == offsets[i] for i, size in enumerate(self.sizes)]
-        return jnp.concatenate(codes).astype(jnp.float32)
+        low, high = (jnp.asarray(side[len(codes) :], jnp.float32) for side in (self.low, self.high))
+        numbers = (2.0 * flat[len(codes) :] - low - high) / jnp.maximum(high - low, 1e-6)
+        return jnp.concatenate([jnp.concatenate(codes).astype(jnp.float32), numbers.astype(jnp.float32)])
 
     def statistics(self) -> dict[str, jax.Array]:
         """Returns the first normalisation: centre and half width of the bounds where they are finite, else 0 and 1."""
@@ -189,10 +203,7 @@ class ValueNetwork:
         if self.encoder.kind == "factored":
             rows = weights["table"][encoded[0]]
             return rows[0] + encoded[1:].astype(jnp.float32) @ rows[1:]
-        features = encoded
-        if "statistics" in parameters:
-            mean, scale = parameters["statistics"]["mean"], parameters["statistics"]["scale"]
-            features = jnp.clip((encoded - mean) / scale, -FEATURE_CLIP, FEATURE_CLIP)
+        features = normalised(parameters, encoded)
         for i in range(len(self.hidden)):
             features = jnp.tanh(features @ weights[f"layer_{i}"]["kernel"] + weights[f"layer_{i}"]["bias"])
         last = weights[f"layer_{len(self.hidden)}"]
@@ -201,6 +212,14 @@ class ValueNetwork:
     def value(self, parameters: Parameters, observation: Any) -> jax.Array:
         """Returns the values, shape (outputs,), of one observation."""
         return self.apply(parameters, self.encoder(observation))
+
+
+def normalised(parameters: Parameters, encoded: jax.Array) -> jax.Array:
+    """Returns what the first layer of a perceptron reads: features normalised by the statistics, where there are."""
+    if "statistics" not in parameters:
+        return encoded
+    mean, scale = parameters["statistics"]["mean"], parameters["statistics"]["scale"]
+    return jnp.clip((encoded - mean) / scale, -FEATURE_CLIP, FEATURE_CLIP)
 
 
 @dataclasses.dataclass(frozen=True)
