@@ -5,7 +5,6 @@ import errno
 import importlib
 import inspect
 import itertools
-import json
 import math
 import pkgutil
 import sys
@@ -26,6 +25,7 @@ from prefront.checks import INFINITE
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.experiment import Job, load_experiment, settings_from_dict, settings_to_dict
 from prefront.experiments.human_preferences import WHERE_FROM
+from prefront.files import signed_json
 from prefront.preferences.reward_models import RESULTS
 
 NAN, INFINITY = math.nan, math.inf
@@ -332,7 +332,8 @@ def test_stored_settings_that_are_refused_by_now_are_said_in_one_line(folder, ca
     stored = settings_to_dict(load_experiment("identifiability").presets["smoke"]) | {"gamma": NAN}
     config = {"experiment": "identifiability", "preset": "smoke", "settings": stored, "seeds": 1, "device": "cpu"}
     (folder / "old").mkdir()
-    (folder / "old" / "config.json").write_text(json.dumps(config))
+    signed = signed_json(config | {"study": None, "first_seed": 0}, allow_nan=True)
+    (folder / "old" / "config.json").write_text(signed)
     assert cli.main(["plot", "old"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1

@@ -309,7 +309,7 @@ class Front:
 
     def _check_objectives(self, environment: Any) -> None:
         is_host = isinstance(environment, gym.Env)
-        space = stated_reward_space(environment) if is_host else environment.reward_space
+        space = stated_reward_space(environment) if is_host else getattr(environment, "reward_space", None)
         if space is not None and space.shape != (self.conditions.objectives,):
             raise ValueError(
                 f"The front has {self.conditions.objectives} objectives {self.conditions.objective_names}, but the "
