@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import gymnasium as gym
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +21,6 @@ from prefront.learning.failures import not_finite
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.policies import Policy
 from prefront.read_only import read_only
-from prefront.vector_rewards import stated_reward_space
 from prefront.weights import check_weights
 
 
@@ -271,10 +269,11 @@ class Front:
             gamma: Discount; by default that of the conditions.
 
         Returns:
-            Mean returns, shape (policies, objectives), float64, in the order of `returns`.
+            Mean returns, shape (policies, objectives), float64, in the order of `returns`. The objectives are those of
+            the environment, which may pay by others than the one that policies were trained in.
 
         Raises:
-            ValueError: The environment has other spaces than the policies, or another number of objectives.
+            ValueError: The environment has other spaces than the policies.
         """
         if len(self) == 0:
             return np.zeros_like(self.returns)
@@ -283,7 +282,6 @@ class Front:
             environment = _make_stored_once(own.environment, json.dumps(own.kwargs))
         elif isinstance(environment, str):
             environment = _make_once(environment)
-        self._check_objectives(environment)
         return evaluate(
             environment,
             self.network,
@@ -306,15 +304,6 @@ class Front:
         from prefront.front_files import load
 
         return load(folder)
-
-    def _check_objectives(self, environment: Any) -> None:
-        is_host = isinstance(environment, gym.Env)
-        space = stated_reward_space(environment) if is_host else getattr(environment, "reward_space", None)
-        if space is not None and space.shape != (self.conditions.objectives,):
-            raise ValueError(
-                f"The front has {self.conditions.objectives} objectives {self.conditions.objective_names}, but the "
-                f"environment's reward_space is {space}."
-            )
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}
