@@ -132,7 +132,9 @@ def _conditions(settings: Settings) -> list[str]:
     if not settings.data:
         raise ValueError(WHERE_FROM)
     if settings.data != SIMULATED and not Path(settings.data).is_dir():
-        raise ValueError(f"There is no folder {settings.data!r}.\n{WHERE_FROM}")
+        raise ValueError(
+            f"There is no folder {settings.data!r}: data must name that of the published files, or be {SIMULATED!r}."
+        )
     if settings.data == SIMULATED:
         return [SIMULATED]
     found = find_conditions(settings.data)

@@ -69,8 +69,8 @@ class Settings:
             random rewards; "regret_coverage" with those of the exact coverage set; "regret_exact" with the exact V*
             of what is learned; "regret_deterministic", which takes stochastic transitions for deterministic ones.
         preferences: Numbers of preferences in the matrix; each larger set holds the smaller.
-        features_preferences: Those of these numbers at which other ways to values are compared in the matrix: a
-            coverage set, and exact values.
+        features_preferences: Those of these numbers at which other ways to values are compared in the matrix, as far
+            as they are there: a coverage set, and exact values.
         length: Transitions of a segment, in the matrix and in risky tasks.
         lengths: Transitions of a segment, in the study of lengths.
         lengths_preferences: Number of preferences in the study of lengths.
@@ -109,9 +109,6 @@ class Settings:
         check_most(self, 1000, "length", "lengths")
         check_most(self, MANY, "preferences", "lengths_preferences", "risky_preferences", "test_preferences")
         check_between(self, 0, 1, "gamma")
-        for size in self.features_preferences:
-            if size not in self.preferences:
-                raise ValueError(f"features_preferences must be some of preferences = {self.preferences}, got {size}.")
         for study in self.studies:
             if not any(self.sizes(study, learner) for learner, _ in self.cells(study)):
                 raise ValueError(f"The study {study!r} has nothing to fit with learners = {self.learners}.")

@@ -5,7 +5,6 @@ import errno
 import importlib
 import inspect
 import itertools
-import json
 import math
 import pkgutil
 import sys
@@ -27,6 +26,7 @@ from prefront.preferences.models.partial_return import RESULTS
 from prefront.runs.catalogue import EXPERIMENTS
 from prefront.runs.study import Job, load_experiment, settings_from_dict, settings_to_dict
 from prefront.system.checks import INFINITE
+from prefront.system.files import signed_json
 
 NAN, INFINITY = math.nan, math.inf
 # What a class needs that has no default.
@@ -332,7 +332,8 @@ def test_stored_settings_that_are_refused_by_now_are_said_in_one_line(folder, ca
     stored = settings_to_dict(load_experiment("identifiability").presets["smoke"]) | {"gamma": NAN}
     config = {"experiment": "identifiability", "preset": "smoke", "settings": stored, "seeds": 1, "device": "cpu"}
     (folder / "old").mkdir()
-    (folder / "old" / "config.json").write_text(json.dumps(config))
+    signed = signed_json(config | {"study": None, "first_seed": 0}, allow_nan=True)
+    (folder / "old" / "config.json").write_text(signed)
     assert cli.main(["plot", "old"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1

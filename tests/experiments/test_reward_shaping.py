@@ -126,7 +126,7 @@ def test_bad_settings_are_named():
         study.Settings(methods=("worst_cas",))
     with pytest.raises(ValueError, match="budgets"):
         study.Settings(budgets=(2, 1))
-    with pytest.raises(ValueError, match="'xi_ppo' in informed has no KL coefficient"):
+    with pytest.raises(ValueError, match="No method with a KL coefficient 'xi_ppo'"):
         study.Settings(informed=("xi_ppo",))
     with pytest.raises(ValueError, match=r"gold_coefficients .* got \(-1.0,\)"):
         study.Settings(gold_coefficients=(-1.0,))

@@ -56,7 +56,7 @@ def test_equal_actions_give_equal_trajectories_and_advantages(pair):
         level=0,
     )
     first = gather(inside.learners, inside.copies, keys)
-    second = host._collect(outside)
+    second = host._collect(outside, 0)
     assert first.terminated.sum() > 0
     assert np.unique(first.action).size == compiled.environment.action_space.n
     for name, one, other in zip(first._fields, first, second, strict=True):
@@ -161,7 +161,7 @@ def test_training_never_changes_the_form_of_a_population(id, exact):
         return structure, [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
 
     begun = jax.eval_shape(lambda iteration: trainer._start(trainer.seed, iteration, None, None), np.int32(0))
-    advanced, _ = jax.eval_shape(trainer.advance, begun, order)
+    advanced, _ = jax.eval_shape(trainer._advance, begun, order)
     learners = {name: getattr(advanced.learners, name) for name in ("policy", "critic", "scale")}
     resumed = jax.eval_shape(trainer.resumed, advanced, learners)
     assert form(begun) == form(advanced) == form(resumed)

@@ -209,7 +209,7 @@ def test_a_run_has_the_seeds_that_it_names(walk):
     subprocess.run(command("--seeds", "2", "--first-seed", "1000"), check=True, capture_output=True)
     folder = walk / "runs" / "random_walk-smoke"
     assert {path.name for path in folder.glob("seed-*")} == {"seed-1000", "seed-1001"}
-    assert Run.load(folder).results()["ends"].unique("seed") == [1000, 1001]
+    assert Run.load(folder, "random_walk.py").results()["ends"].unique("seed") == [1000, 1001]
     other = subprocess.run(command("--seeds", "2"), capture_output=True, text=True)
     assert other.returncode == 2
     assert "first_seed: 1000 in the folder, 0 asked for" in other.stderr

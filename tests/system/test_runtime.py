@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefront.runs.folders import _Clock
+from prefront.runs.job_folders import Clock
 from prefront.system import runtime
 from prefront.system.runtime import forget_peak_memory, peak_memory_mb
 
@@ -52,4 +52,4 @@ def test_where_nothing_tells_the_peak_is_unknown(elsewhere, monkeypatch, tmp_pat
     spec.loader.exec_module(fresh)
     fresh.forget_peak_memory()
     assert math.isnan(fresh.peak_memory_mb())
-    assert math.isnan(_Clock(tmp_path / "timing.json").spent()["peak_memory_mb"])
+    assert math.isnan(Clock(tmp_path / "timing.json").spent()["peak_memory_mb"])

@@ -112,12 +112,9 @@ def test_a_sequence_of_seeds_seeds_each_copy_as_a_single_environment(kind):
     np.testing.assert_array_equal(found, np.stack(singles, 1))
 
 
-@pytest.mark.parametrize("wrong", [1.5, -1, "1", True, [1, 2], np.array([1, 2, 3]), np.array([1.0, 2.0]), [1, -1]])
+@pytest.mark.parametrize("wrong", [1.5, -1, "1", True, np.array([1, 2, 3]), np.array([1.0, 2.0]), [1, -1]])
 def test_wrong_seeds_are_named(wrong):
     many = gym.make_vec("prefront/DeepSeaTreasure-v0", num_envs=2)
-    if wrong == [1, 2]:
-        many.reset(seed=wrong)
-        return
     with pytest.raises(ValueError, match="seed"):
         many.reset(seed=wrong)
     with pytest.raises(ValueError, match="seed"):

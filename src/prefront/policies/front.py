@@ -8,7 +8,6 @@ import operator
 from functools import lru_cache
 from typing import Any
 
-import gymnasium as gym
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +24,6 @@ from prefront.tasks.environment import AnyEnvironment
 from prefront.tasks.identity import differences
 from prefront.tasks.registry import make_environment, make_stored_environment
 from prefront.tasks.task import Conditions
-from prefront.tasks.vector_rewards import stated_reward_space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,10 +188,11 @@ class Front:
             gamma: Discount; by default that of the conditions.
 
         Returns:
-            Mean returns, shape (policies, objectives), float64, in the order of `returns`.
+            Mean returns, shape (policies, objectives), float64, in the order of `returns`. The objectives are those of
+            the environment, which may pay by others than the one that policies were trained in.
 
         Raises:
-            ValueError: The environment has other spaces than the policies, or another number of objectives.
+            ValueError: The environment has other spaces than the policies.
         """
         if len(self) == 0:
             return np.zeros_like(self.returns)
@@ -202,7 +201,6 @@ class Front:
             environment = _make_stored_once(own.environment, json.dumps(own.kwargs))
         elif isinstance(environment, str):
             environment = _make_once(environment)
-        self._check_objectives(environment)
         return evaluate(
             environment,
             self.network,
@@ -226,15 +224,6 @@ class Front:
             DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it.
         """
         return front_files.read(folder, cls)
-
-    def _check_objectives(self, environment: Any) -> None:
-        is_host = isinstance(environment, gym.Env)
-        space = stated_reward_space(environment) if is_host else environment.reward_space
-        if space is not None and space.shape != (self.conditions.objectives,):
-            raise ValueError(
-                f"The front has {self.conditions.objectives} objectives {self.conditions.objective_names}, but the "
-                f"environment's reward_space is {space}."
-            )
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}

@@ -1,19 +1,17 @@
-"""Arrays of frozen things, which nobody may change from outside."""
+"""Arrays of frozen things, which nobody may change from outside. Imports no jax."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 
 def read_only(arrays: Any) -> Any:
-    """Copies a pytree of arrays to NumPy arrays that refuse to be written to."""
-
-    def copy(leaf: Any) -> np.ndarray:
-        array = np.array(leaf)
-        array.flags.writeable = False
-        return array
-
-    return jax.tree.map(copy, arrays)
+    """Copies an array, or nested dicts of arrays, to NumPy arrays that refuse to be written to."""
+    if isinstance(arrays, Mapping):
+        return {name: read_only(part) for name, part in arrays.items()}
+    array = np.array(arrays)
+    array.flags.writeable = False
+    return array

@@ -216,6 +216,8 @@ def _check_actions(subject: Subject) -> str:
     space = subject.single.action_space
     if not isinstance(space, gym.spaces.Discrete):
         raise NotApplicableError("its actions are not Discrete")
+    if subject.functional is None:
+        raise NotApplicableError("Gymnasium asks no environment to refuse actions outside its space; ours promise it")
     first, wrong = int(space.start), [float(space.start) + 0.5, str(space.start), int(space.start) - 1]
     tried: list[tuple[Any, Any, Any]] = [(subject.single, action, action) for action in wrong]
     if subject.make_vector is not None:
