@@ -9,13 +9,18 @@ from prefront.tasks.registry import make, register_environments
 
 if TYPE_CHECKING:
     from prefront.policies.front import Front
+    from prefront.policies.solution import load
     from prefront.tasks.checker import check_environment
 
 __version__ = "0.1.0"
-__all__ = ["Front", "__version__", "check_environment", "make"]
+__all__ = ["Front", "__version__", "check_environment", "load", "make"]
 
 # What needs jax is imported when it is first used.
-LAZY = {"Front": "prefront.policies.front", "check_environment": "prefront.tasks.checker"}
+LAZY = {
+    "Front": "prefront.policies.front",
+    "check_environment": "prefront.tasks.checker",
+    "load": "prefront.policies.solution",
+}
 
 register_environments()
 

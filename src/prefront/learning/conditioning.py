@@ -130,7 +130,7 @@ def folded_network(network: PolicyNetwork, objectives: int) -> PolicyNetwork:
     """Returns the network of the ordinary policies that `fold` makes of a conditioned one.
 
     Raises:
-        ValueError: The network reads no shown weights, or is a table.
+        ValueError: The network reads no shown weights, or another number of them, or is a table.
     """
     encoder = network.encoder
     if encoder.names[-1:] != (WEIGHTS,) or encoder.kind not in ("mlp", "one-hot"):
@@ -139,6 +139,9 @@ def folded_network(network: PolicyNetwork, objectives: int) -> PolicyNetwork:
             f"kind {encoder.kind!r} on {encoder.names or 'an observation without names'}."
         )
     names, kept = encoder.names[:-1], encoder.components - objectives
+    beyond = set(zip(encoder.low[-objectives:], encoder.high[-objectives:], strict=True)) - {(0.0, 1.0)}
+    if kept < 1 or beyond or (encoder.kind == "one-hot" and encoder.plain < objectives):
+        raise ValueError(f"The last {objectives} numbers that the network reads are no weights: {encoder.described}.")
     own = dataclasses.replace(
         encoder,
         names=() if names == (OBSERVATION,) else names,

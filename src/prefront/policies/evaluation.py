@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import json
+from functools import lru_cache, partial
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,8 @@ from prefront.system.checks import check_discount
 from prefront.system.runtime import check_process
 from prefront.tasks.environment import AnyEnvironment, Environment
 from prefront.tasks.host import LONGEST_EPISODE
+from prefront.tasks.registry import make_environment, make_stored_environment
+from prefront.tasks.task import Conditions
 from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
 
 
@@ -75,6 +78,69 @@ def evaluate(
         for policy in chosen
     ]
     return np.array(rows, np.float64)
+
+
+def evaluate_under(
+    conditions: Conditions,
+    network: PolicyNetwork,
+    parameters: Parameters,
+    environment: AnyEnvironment | str | None = None,
+    *,
+    episodes: int,
+    seed: int,
+    deterministic: bool | None = None,
+    gamma: float | None = None,
+) -> np.ndarray:
+    """Measures policies as `evaluate` does; what is not given is as in the conditions.
+
+    Args:
+        conditions: Environment, discount and kind of actions.
+        network: The policies' network.
+        parameters: Their parameters, stacked along a leading axis.
+        environment: An environment or its id; by default that of the conditions, see
+            `prefront.tasks.registry.make_stored_environment`.
+        episodes: Episodes per policy.
+        seed: Seed of the episodes.
+        deterministic: Whether actions are the distributions' modes.
+        gamma: Discount in (0, 1].
+
+    Returns:
+        Mean returns, shape (policies, objectives), float64.
+
+    Raises:
+        ValueError: As `evaluate`, or the environment has another number of objectives than the conditions.
+    """
+    stored = isinstance(environment, str) and environment == conditions.environment and conditions.kwargs
+    if environment is None or stored:
+        environment = _make_stored_once(conditions.environment, json.dumps(conditions.kwargs))
+    elif isinstance(environment, str):
+        environment = _make_once(environment)
+    space = getattr(environment, "reward_space", None)
+    if isinstance(environment, gym.Env):  # Its wrappers may state another.
+        space = stated_reward_space(environment)
+    if space is not None and space.shape != (conditions.objectives,):
+        raise ValueError(
+            f"The policies have {conditions.objectives} objectives {conditions.objective_names}, but the "
+            f"environment's reward_space is {space}."
+        )
+    return evaluate(
+        environment,
+        network,
+        parameters,
+        episodes=episodes,
+        seed=seed,
+        gamma=conditions.discount if gamma is None else gamma,
+        deterministic=conditions.deterministic if deterministic is None else deterministic,
+    )
+
+
+# The environment that was made before has its programs compiled already.
+_make_once = lru_cache(maxsize=8)(make_environment)
+
+
+@lru_cache(maxsize=8)
+def _make_stored_once(id: str, kwargs: str) -> AnyEnvironment:
+    return make_stored_environment(id, json.loads(kwargs))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

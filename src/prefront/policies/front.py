@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import operator
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -15,14 +13,13 @@ from numpy.typing import ArrayLike
 from prefront.learning.networks import Parameters, PolicyNetwork
 from prefront.pareto.indicators import Hypervolume, check_points, crowding_distance, hypervolume, non_dominated
 from prefront.pareto.weights import check_weights
-from prefront.policies import front_files
-from prefront.policies.evaluation import evaluate
+from prefront.policies import solution_files
+from prefront.policies.evaluation import evaluate_under
 from prefront.policies.policy import Policy
 from prefront.system.failures import not_finite
 from prefront.system.read_only import read_only
 from prefront.tasks.environment import AnyEnvironment
 from prefront.tasks.identity import differences
-from prefront.tasks.registry import make_environment, make_stored_environment
 from prefront.tasks.task import Conditions
 
 
@@ -153,12 +150,21 @@ class Front:
         Raises:
             ValueError: The weights have the wrong length, are negative or do not sum to 1, or the front is empty.
         """
-        checked = check_weights(weights, self.conditions.objectives)
-        if checked.ndim != 1:
-            raise ValueError(f"One weight vector selects a policy, got an array of shape {checked.shape}.")
-        if len(self) == 0:
-            raise ValueError("An empty front has no policy to select.")
-        return self[int(np.argmax(self.returns @ checked))]
+        chosen = self._chosen(weights)
+        if chosen.ndim:
+            raise ValueError(f"One weight vector selects a policy, got an array of shape {np.shape(weights)}.")
+        return self[int(chosen)]
+
+    def front(self, weights: ArrayLike | None = None) -> Front:
+        """Returns the front of the policies that are selected for several weights; all of them by default.
+
+        Args:
+            weights: Vectors on the simplex, shape (number, objectives).
+        """
+        if weights is None:
+            return self
+        kept = np.unique(self._chosen(np.atleast_2d(weights)))
+        return dataclasses.replace(self, parameters=_take(self.parameters, kept), returns=self.returns[kept])
 
     def crowding_distance(self) -> np.ndarray:
         """Returns the crowding distance of each policy, see `prefront.pareto.indicators.crowding_distance`."""
@@ -174,47 +180,46 @@ class Front:
         episodes: int = 10,
         seed: int = 0,
         *,
+        weights: ArrayLike | None = None,
         deterministic: bool | None = None,
         gamma: float | None = None,
     ) -> np.ndarray:
-        """Measures the policies' mean returns anew, see `prefront.policies.evaluation.evaluate`.
+        """Measures the policies' mean returns anew, see `prefront.policies.evaluation.evaluate_under`.
 
         Args:
-            environment: An environment or its id; by default that of the conditions, see
-                `prefront.tasks.registry.make_stored_environment`.
+            environment: An environment or its id; by default that of the conditions.
             episodes: Episodes per policy.
             seed: Seed of the episodes.
+            weights: Vectors on the simplex, shape (number, objectives), whose selected policies are asked for.
             deterministic: Whether actions are the distributions' modes; by default as in the conditions.
             gamma: Discount; by default that of the conditions.
 
         Returns:
-            Mean returns, shape (policies, objectives), float64, in the order of `returns`. The objectives are those of
-            the environment, which may pay by others than the one that policies were trained in.
+            Mean returns, shape (policies, objectives), float64, in the order of `returns`; with weights one row for
+            each of them. The objectives are those of the environment, which may pay by others than the one that
+            policies were trained in.
 
         Raises:
             ValueError: The environment has other spaces than the policies.
         """
+        rows = np.arange(len(self)) if weights is None else self._chosen(np.atleast_2d(weights))
         if len(self) == 0:
             return np.zeros_like(self.returns)
-        own = self.conditions
-        if environment is None or (isinstance(environment, str) and environment == own.environment and own.kwargs):
-            environment = _make_stored_once(own.environment, json.dumps(own.kwargs))
-        elif isinstance(environment, str):
-            environment = _make_once(environment)
-        return evaluate(
-            environment,
+        measured = evaluate_under(
+            self.conditions,
             self.network,
             self.parameters,
+            environment,
             episodes=episodes,
             seed=seed,
-            gamma=self.conditions.discount if gamma is None else gamma,
-            deterministic=self.conditions.deterministic if deterministic is None else deterministic,
+            deterministic=deterministic,
+            gamma=gamma,
         )
+        return measured[rows]
 
     def save(self, folder: Any) -> None:
         """Writes the front to a folder, in place of a front that is there; equal fronts give equal bytes."""
-        described = front_files.Description(self.network, self.conditions, len(self), **self._counts())
-        front_files.write(folder, described, {"parameters": self.parameters, "returns": self.returns})
+        solution_files.write(solution_files.FRONT, folder, self, len(self))
 
     @classmethod
     def load(cls, folder: Any) -> Front:
@@ -223,19 +228,17 @@ class Front:
         Raises:
             DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it.
         """
-        return front_files.read(folder, cls)
+        return solution_files.read(solution_files.FRONT, folder, cls)
+
+    def _chosen(self, weights: ArrayLike) -> np.ndarray:
+        """Returns the index of the policy of largest weighted return, for each weight vector."""
+        checked = check_weights(weights, self.conditions.objectives)
+        if len(self) == 0:
+            raise ValueError("An empty front has no policy to select.")
+        return np.asarray(np.argmax(checked @ self.returns.T, axis=-1))
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("environment_steps", "evaluation_steps", "seed")}
-
-
-# The environment that was made before has its programs compiled already.
-_make_once = lru_cache(maxsize=8)(make_environment)
-
-
-@lru_cache(maxsize=8)
-def _make_stored_once(id: str, kwargs: str) -> AnyEnvironment:
-    return make_stored_environment(id, json.loads(kwargs))
 
 
 def _best(returns: np.ndarray) -> np.ndarray:

@@ -75,13 +75,15 @@ class Policy:
         return extra == 1
 
     def _check_rows(self, parts: list[np.ndarray]) -> None:
-        encoder, flat = self.network.encoder, np.concatenate(parts, axis=1)
-        fits = (flat >= np.array(encoder.low)) & (flat <= np.array(encoder.high)) & (flat == np.rint(flat))
+        encoder, coded = self.network.encoder, len(self.network.encoder.sizes)
+        flat = np.concatenate(parts, axis=1)[:, :coded]
+        low, high = np.array(encoder.low[:coded]), np.array(encoder.high[:coded])
+        fits = (flat >= low) & (flat <= high) & (flat == np.rint(flat))
         if not fits.all():
             wrong = flat[np.flatnonzero(~fits.all(axis=1))[0]]
             raise ValueError(
                 f"The observation {wrong.tolist()} lies outside the space of the policy, whole numbers from "
-                f"{list(encoder.low)} to {list(encoder.high)}."
+                f"{low.tolist()} to {high.tolist()}."
             )
 
 
