@@ -23,7 +23,6 @@ critic's estimates they are held only as well as the critic knows them.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ import jax
 import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
+from prefront.learning.checkpoints import Checkpoint
 from prefront.learning.exact_evaluation import transition_table
 from prefront.learning.host_training import HostTrainer
 from prefront.learning.population import CompiledTrainer, Order
@@ -40,9 +40,7 @@ from prefront.pareto.archive import Archive, stacked, unstacked
 from prefront.pareto.weights import dirichlet_weights, riesz_weights
 from prefront.policies.front import Front
 from prefront.system.failures import TrainingFailure
-from prefront.system.files import load_arrays, remove_leftovers, save_arrays
 from prefront.tasks.environment import Environment
-from prefront.tasks.identity import differences
 from prefront.tasks.task import Task
 
 __all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "linear_config_for", "train"]
@@ -177,11 +175,10 @@ class _Discovery:
 
     def run(self, progress: Callable[[Progress], None] | None, checkpoint: Path | None) -> None:
         """Trains until the budget is spent."""
-        state = None if checkpoint is None else Path(checkpoint) / "state.safetensors"
-        if state is not None:
-            remove_leftovers(state.parent)
-        if state is not None and state.exists():
-            self._restore(*load_arrays(state))
+        settings = dataclasses.asdict(self.config)
+        kept = Checkpoint(checkpoint, {"task": self.identity, "seed": self.seed, "config": settings})
+        if (before := kept.restore({"population": self.population, "goal": self.phase.goal})) is not None:
+            self._restore(*before)
         while (done := len(self.history["stage"])) < self.evaluations:
             if self.within == self.phase.evaluations:
                 self.within = 0
@@ -193,12 +190,11 @@ class _Discovery:
                 self._advance()
             except TrainingFailure as failure:
                 failure.moment = f"evaluation {done + 1} (after {self.steps} steps of training): {failure.moment}"
-                failure.checkpoint = state if state is not None and state.exists() else None
+                failure.checkpoint = kept.stored
                 raise
             if (done + 1) % self.config.checkpoint_evaluations == 0:
                 self.population = self._active.begin_episodes(self.population)
-                if state is not None:
-                    save_arrays(state, *self._state())
+                kept.save(*self._state())
             if progress is not None:
                 progress(self._progress())
 
@@ -309,11 +305,10 @@ class _Discovery:
         return np.random.default_rng((self.seed, len(self.history["stage"])))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns all that the run goes on from: arrays, and facts that say whose they are."""
-        leaves = jax.tree.leaves(self.population)
+        """Returns all that the run goes on from: arrays and facts."""
         arrays: dict[str, Any] = {
-            "population": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)},
-            "goal": self.phase.goal._asdict(),
+            "population": self.population,
+            "goal": self.phase.goal,
             "archive": {"returns": self.archive.returns, "entries": stacked(self.archive.entries)},
             "history": {name: np.array(values, np.float64) for name, values in self.history.items()},
         }
@@ -321,19 +316,15 @@ class _Discovery:
             policies, objectives = zip(*self.queue, strict=True)
             arrays["queue"] = {"policies": stacked(policies), "objectives": np.array(objectives)}
         facts = {
-            "owner": self._owner(),
             "phase": [self.phase.stage, self.phase.evaluations, self.within],
             "steps": [self.steps, self.evaluation_steps],
         }
         return arrays, facts
 
     def _restore(self, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
-        if differing := differences(facts["owner"], self._owner()):
-            raise ValueError(f"The checkpoint belongs to another run than this one. {differing}.")
-        leaves = [arrays["population"][name] for name in sorted(arrays["population"])]
-        self.population = jax.tree.unflatten(jax.tree.structure(self.population), leaves)
+        self.population = arrays["population"]
         stage, evaluations, self.within = facts["phase"]
-        self.phase = _Phase(stage, evaluations, Goal(**arrays["goal"]))
+        self.phase = _Phase(stage, evaluations, arrays["goal"])
         self.archive.returns = arrays["archive"]["returns"]
         self.archive.entries = unstacked(arrays["archive"]["entries"], len(self.archive.returns))
         if "queue" in arrays:
@@ -342,10 +333,6 @@ class _Discovery:
         self.history = {name: arrays["history"][name].tolist() for name in HISTORY}
         self.steps, self.evaluation_steps = facts["steps"]
         self.population = self._active.continued(self.population)
-
-    def _owner(self) -> dict[str, Any]:
-        settings = dataclasses.asdict(self.config)
-        return json.loads(json.dumps({"task": self.identity, "seed": self.seed, "config": settings}))
 
     def result(self) -> CMORLResult:
         """Policy assignment is the front's: `Front.select` (section 4.3)."""

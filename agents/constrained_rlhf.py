@@ -50,12 +50,12 @@ from prefront.agents.constrained_rlhf_settings import (
 )
 from prefront.envs.token_task import TokenWorldSettings, World
 from prefront.exact import kl_constrained
+from prefront.learning.checkpoints import Checkpoint
 from prefront.learning.lagrangian import effective
 from prefront.preferences.models.sequences import RewardModels, linear_rewards
 from prefront.sequences.policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
 from prefront.system.compilation import jit
 from prefront.system.failures import TrainingFailure, all_finite, not_finite
-from prefront.system.files import remove_leftovers, save_arrays
 
 __all__ = [
     "METHODS",
@@ -136,9 +136,6 @@ class Trainer:
             optimum = jnp.broadcast_to(jnp.asarray(optimum, jnp.float32), (self.runs, components))
         self.method = per_run(method, components, self.runs)
         self.worlds, self.inputs = worlds, RunInputs(statistics, ensemble, optimum)
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        if self.checkpoint is not None:
-            remove_leftovers(self.checkpoint)
         policy = SequencePolicy.build(training.network, vocabulary, length)
         program = Program(
             training,
@@ -159,6 +156,8 @@ class Trainer:
             self._check_reachable(length)
         critic = dataclasses.replace(program.critic, outputs=heads + 1)
         self.program = dataclasses.replace(program, critic=critic)
+        network = dataclasses.asdict(self.program.policy.network)
+        self.checkpoint = Checkpoint(checkpoint, {"network": network})
         self.state = _start(self.program, self.method, keys)
         self._history: list[dict[str, np.ndarray]] = []
         self._batches: list[dict[str, np.ndarray]] = []
@@ -201,14 +200,9 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Writes the parameters of all runs to the checkpoint folder, if there is one; returns the file."""
-        if self.checkpoint is None:
-            return None
-        path = self.checkpoint / "last_good.safetensors"
         state = self.state
         arrays = {"policy": state.policy, "critic": state.critic, "multipliers": state.multipliers._asdict()}
-        network = self.program.policy.network
-        save_arrays(path, arrays, {**dataclasses.asdict(network), "iterations": np.asarray(state.iteration).tolist()})
-        return path
+        return self.checkpoint.save(arrays, {"iterations": np.asarray(state.iteration).tolist()})
 
     def result(self) -> TrainingResult:
         """Returns the runs as far as they have come."""

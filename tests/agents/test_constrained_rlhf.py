@@ -218,7 +218,7 @@ def test_what_is_not_finite_stops_the_run_and_names_the_good_checkpoint(tmp_path
         train(SMALL, world(), method_settings("ppo"), keys(1), training, reward_function=_broken, checkpoint=tmp_path)
     failure = caught.value
     arrays, facts = load_arrays(failure.checkpoint)
-    assert facts["iterations"] == [failure.iteration - 1]
+    assert facts["facts"]["iterations"] == [failure.iteration - 1]
     assert np.isfinite(arrays["policy"]["table"]).all()
     # The stored policy is the one that a run of as many iterations ends with.
     before = Trainer(SMALL, world(), method_settings("ppo"), keys(1), training)
