@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -168,6 +169,8 @@ class CompiledTrainer:
         devices: Devices over which the population is spread; `number` must be a multiple of it.
         table: Evaluates policies exactly by this table, without any episode; what constraints are held against is read
             off it too.
+        evaluation: Evaluates one learner's policy, given its parameters and a random key, in place of episodes in the
+            environment; its returns may have any shape.
     """
 
     def __init__(
@@ -180,12 +183,13 @@ class CompiledTrainer:
         seed: int,
         devices: int = 1,
         table: TransitionTable | None = None,
+        evaluation: Callable[[Parameters, jax.Array], Outcome] | None = None,
     ) -> None:
         self.environment, self.network, self.number, self.table = environment, network, number, table
         self.episodes, self.discount, self.seed = episodes, discount, np.uint32(seed % 2**32)
         if devices > len(jax.devices()):
             raise ValueError(f"devices={devices} were asked for, but jax sees {len(jax.devices())}: {jax.devices()}.")
-        self.devices = devices
+        self.devices, self.evaluation = devices, evaluation or self._evaluated
         self._start = jit(self._started, level=0)
         self._advance = jit(self._advanced)
 
@@ -248,7 +252,7 @@ class CompiledTrainer:
         population, measured = jax.lax.fori_loop(0, order.updates, update, begin)
         keys = learner_keys(population.seed, population.iteration, self.number)
         policies = population.learners.policy
-        outcome = jax.vmap(self._evaluated)(policies, keys)
+        outcome = jax.vmap(self.evaluation)(policies, keys)
         outcome = outcome._replace(steps=outcome.steps + measured)
         return population._replace(iteration=population.iteration + 1), outcome
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,6 +55,26 @@ class Solution(Protocol):
 
     def save(self, folder: Any) -> None:
         """Writes it to a folder."""
+
+
+Found = TypeVar("Found", bound=Solution)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Generic[Found]):
+    """What training returns.
+
+    Attributes:
+        solution: What was found.
+        history: One row per evaluation: a column for each quantity, shape (evaluations,).
+        environment_steps: Environment steps that training took.
+        evaluation_steps: Environment steps that evaluation took, which are not among those of training.
+    """
+
+    solution: Found
+    history: dict[str, np.ndarray]
+    environment_steps: int
+    evaluation_steps: int
 
 
 def load(folder: str | Path) -> Front | ConditionedPolicy:

@@ -29,6 +29,11 @@ AGENTS: dict[str, CatalogEntry] = {
             "C-MORL: a population of PPO learners, then extension under constraints on returns (Liu et al., 2025)",
         ),
         CatalogEntry(
+            "conditioned_ppo",
+            "prefront.agents.conditioned_ppo",
+            "conditioned PPO: one network that is shown the weights answers all of them (after Abels et al., 2019)",
+        ),
+        CatalogEntry(
             "constrained_rlhf",
             "prefront.agents.constrained_rlhf",
             "constrained RLHF on token worlds: PPO, PPO-SAT, mu-, All- and xi-PPO (Moskovitz et al., 2024)",
