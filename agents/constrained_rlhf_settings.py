@@ -193,9 +193,9 @@ def check_method(method: MethodSettings, components: int) -> None:
     positive = ["learning_rate", "critic_learning_rate", "kl_target", "stop_divergence", "multiplier_rate"]
     if method.coefficient == "annealed":
         positive += ["kl_coefficient", "final_kl_coefficient"]
-    for name in (field.name for field in dataclasses.fields(method) if not field.metadata.get("static")):
-        value = getattr(method, name)
-        if value is None:
+    for field in (field for field in dataclasses.fields(method) if not field.metadata.get("static")):
+        name, value = field.name, getattr(method, field.name)
+        if value is None and field.default is None:
             continue
         try:
             numbers = np.asarray(value, np.float64)

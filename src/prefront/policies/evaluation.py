@@ -108,21 +108,13 @@ def evaluate_under(
         Mean returns, shape (policies, objectives), float64.
 
     Raises:
-        ValueError: As `evaluate`, or the environment has another number of objectives than the conditions.
+        ValueError: As `evaluate`.
     """
     stored = isinstance(environment, str) and environment == conditions.environment and conditions.kwargs
     if environment is None or stored:
         environment = _make_stored_once(conditions.environment, json.dumps(conditions.kwargs))
     elif isinstance(environment, str):
         environment = _make_once(environment)
-    space = getattr(environment, "reward_space", None)
-    if isinstance(environment, gym.Env):  # Its wrappers may state another.
-        space = stated_reward_space(environment)
-    if space is not None and space.shape != (conditions.objectives,):
-        raise ValueError(
-            f"The policies have {conditions.objectives} objectives {conditions.objective_names}, but the "
-            f"environment's reward_space is {space}."
-        )
     return evaluate(
         environment,
         network,

@@ -142,7 +142,7 @@ def test_with_exact_values_it_ends_where_no_small_change_helps():
 def test_regret_fits_do_not_depend_on_the_units_of_features(unit):
     dataset = answers(60)
     units = np.array([unit, 1.0, 1 / unit, unit, 1.0, 4.0])
-    mdp = TABLE._replace(features=TABLE.features * units)
+    mdp = TABLE._replace(rewards=TABLE.rewards * units)
     sides = [dataclasses.replace(s, features=s.features * units) for s in (dataset.first, dataset.second)]
     other = dataclasses.replace(dataset, first=sides[0], second=sides[1])
     for plain, scaled in (
