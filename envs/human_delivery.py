@@ -76,7 +76,7 @@ def load_human_delivery(
     for row, column in np.argwhere(~np.isfinite(differences)):
         raise ValueError(f"{paths['X']}, row {row}: {differences[row, column]!r} in column {column} is not finite.")
     shown = [_follow(pairs[:, i], mdp, columns, f"{paths['segment_pairs']}, segment {i}") for i in (0, 1)]
-    returns = [segments.returns() @ np.asarray(weights, np.float64) for segments in shown]
+    returns = [segments.features() @ np.asarray(weights, np.float64) for segments in shown]
     # Rewards are whole numbers, so the sums are exact.
     for row in np.flatnonzero(returns[1] - returns[0] != differences[:, 0]):
         raise ValueError(

@@ -210,7 +210,7 @@ def _statistics(mdp: TabularMDP, gamma: float, dataset: PreferenceDataset) -> np
 
     values = solve(mdp, expected_rewards(mdp, PUBLISHED_WEIGHTS), gamma).values
     columns = [
-        np.stack([segments.returns() @ PUBLISHED_WEIGHTS, values[segments.start], values[segments.end]], 1)
+        np.stack([segments.features() @ PUBLISHED_WEIGHTS, values[segments.start], values[segments.end]], 1)
         for segments in (dataset.first, dataset.second)
     ]
     return np.asarray(columns[0] - columns[1])

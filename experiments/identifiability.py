@@ -192,7 +192,7 @@ def every_segment(mdp: TabularMDP, length: int) -> Segments:
     live = ~np.asarray(mdp.terminal)
     moves = [np.argwhere((mdp.probabilities[s] > 0) & live[s]) for s in range(len(live))]
     states = np.flatnonzero(live)[:, None]
-    actions, features = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.rewards.shape[-1]))
+    actions, rewards = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.rewards.shape[-1]))
     lengths = np.zeros(len(states), np.int64)
     for step in range(length):
         # A segment that has ended is carried along as it is.
@@ -206,13 +206,13 @@ def every_segment(mdp: TabularMDP, length: int) -> Segments:
         lengths = np.where(going, step + 1, lengths[origin])
         states = np.concatenate([states[origin], after[:, None]], 1)
         actions = np.concatenate([actions[origin], action[:, None]], 1)
-        features = np.concatenate([features[origin], gained[:, None]], 1)
-    return Segments(states, actions, features, lengths, ~live[states[:, -1]])
+        rewards = np.concatenate([rewards[origin], gained[:, None]], 1)
+    return Segments(states, actions, rewards, lengths, ~live[states[:, -1]])
 
 
 def _distinguishable(segments: Segments) -> tuple[Segments, Segments]:
     """Pairs all segments of equal length, of those with equal sums of features only one."""
-    keys = np.concatenate([np.asarray(segments.lengths)[:, None], segments.returns()], 1)
+    keys = np.concatenate([np.asarray(segments.lengths)[:, None], segments.features()], 1)
     kept = segments[np.unique(keys, axis=0, return_index=True)[1]]
     first, second = np.triu_indices(len(kept), 1)
     equal = kept.lengths[first] == kept.lengths[second]

@@ -174,7 +174,7 @@ def _fits(
 
 def _full_segments(mdp: TabularMDP, number: int, length: int, rng: np.random.Generator) -> Segments:
     """Draws segments, leaving out those that end before their full length."""
-    from prefront.preferences.segments import concatenate, sample_segments
+    from prefront.preferences.segments import Segments, sample_segments
 
     kept: list[Segments] = []
     while sum(map(len, kept)) < number:
@@ -182,7 +182,7 @@ def _full_segments(mdp: TabularMDP, number: int, length: int, rng: np.random.Gen
         kept.append(drawn[drawn.lengths == length])
         if not len(kept[-1]):
             raise ValueError(f"None of {number} segments has the full length of {length} transitions.")
-    return concatenate(kept)[np.arange(number)]
+    return Segments.concatenate(kept)[np.arange(number)]
 
 
 def _returns(results: Results, column: str = "scaled_return", **where: Any) -> np.ndarray:

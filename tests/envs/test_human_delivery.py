@@ -24,7 +24,7 @@ def files(tmp_path):
         pairs[:, i, 0] = np.stack([segments.start // 10, segments.start % 10], 1)
         ended = TABLE.terminal[segments.states[:, :-1]]
         pairs[:, i, 1:] = np.where(ended[..., None], 0, MOVES[segments.actions])
-    returns = [segments.returns() @ PUBLISHED_WEIGHTS for segments in shown]
+    returns = [segments.features() @ PUBLISHED_WEIGHTS for segments in shown]
     parts = {
         "X": np.stack([returns[1] - returns[0], np.zeros(40), np.zeros(40)], 1),
         "Y": rng.choice([0, 0.5, 1], 40),
@@ -41,7 +41,7 @@ def test_files_become_preferences(files):
     assert np.array_equal(dataset.labels, parts["Y"])
     for found, made in ((dataset.first, shown[1]), (dataset.second, shown[0])):
         assert np.array_equal(found.states, made.states)
-        assert np.array_equal(found.features, made.features)
+        assert np.array_equal(found.rewards, made.rewards)
         assert np.array_equal(found.ended, made.ended)
     assert shown[0].ended.any()
 
@@ -116,6 +116,6 @@ def test_every_published_difference_of_return_is_reproduced():
     dataset = load_human_delivery(PUBLISHED, "Privileged-Control", TABLE, PUBLISHED_WEIGHTS)
     assert len(dataset) == 1793
     table = np.load(PUBLISHED / "Privileged-Control_full_filtered_X.npy")
-    returns = [segments.returns() @ PUBLISHED_WEIGHTS for segments in (dataset.first, dataset.second)]
+    returns = [segments.features() @ PUBLISHED_WEIGHTS for segments in (dataset.first, dataset.second)]
     assert np.array_equal(returns[0] - returns[1], table[:, 0])
     assert np.array_equal(np.unique(dataset.labels, return_counts=True)[1], [551, 354, 888])

@@ -26,7 +26,7 @@ def test_every_segment_that_can_happen_is_listed_once():
     paths = {tuple(states[: length + 1]) for states, length in zip(segments.states, segments.lengths, strict=True)}
     assert paths == {(0, 0, 0), (0, 0, 1), (0, 1, 2), (1, 2)}
     assert len(segments) == 4
-    assert sorted(segments.returns()[:, 0].tolist()) == [1.0, 2.0, 2.0, 2.0]
+    assert sorted(segments.features()[:, 0].tolist()) == [1.0, 2.0, 2.0, 2.0]
     assert segments.ended.tolist() == [path[-1] == 2 for path in segments.states.tolist()]
 
 

@@ -52,7 +52,7 @@ def test_persons_are_split_and_merged():
     both = merge([dataset, longer])
     assert both.names == ("ann", "bob", "coe", "dan")
     assert len(both.by_person()["coe"]) == len(parts["coe"]) + len(longer.by_person()["coe"])
-    assert np.allclose(both.first.returns(), np.concatenate([dataset.first.returns(), longer.first.returns()]))
+    assert np.allclose(both.first.features(), np.concatenate([dataset.first.features(), longer.first.features()]))
     assert len(dataset[:10]) == 10
     assert len(dataset[dataset.labels == 1]) == (dataset.labels == 1).sum()
     with pytest.raises(ValueError, match="no datasets"):

@@ -81,7 +81,7 @@ def test_tables_and_networks_pay_by_observation_and_action():
 
     def seen(segments):
         return type(segments)(places[segments.states], *(getattr(segments, name) for name in
-                              ("actions", "features", "lengths", "ended", "absorbing")))  # fmt: skip
+                              ("actions", "rewards", "lengths", "ended", "absorbing")))  # fmt: skip
 
     shown = type(dataset)(seen(dataset.first), seen(dataset.second), dataset.labels, variable_horizon=True)
     model = NeuralReward(4, steps=10, hidden=(8,)).fit(shown)

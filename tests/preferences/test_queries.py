@@ -82,7 +82,7 @@ def bits_learned(selector, seed, questions=15):
     rewards *= 3 / np.linalg.norm(rewards, axis=1, keepdims=True)
     first, second = (sample_segments(mdp, 300, 5, rng, absorbing=True) for _ in range(2))
     teacher = Teacher("partial_return", Linear(rewards[0]), Choice(1.0, scale=1.0))
-    differences = first.returns() - second.returns()
+    differences = first.features() - second.features()
     belief, left = np.full(2000, 1 / 2000), np.arange(300)
     for _ in range(questions):
         members = rewards[rng.choice(2000, 200, p=belief)]

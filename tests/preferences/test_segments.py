@@ -9,7 +9,7 @@ from scipy import stats
 
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.segments import Episode, Segments, check_segments, concatenate, cut_segments, sample_segments
+from prefront.preferences.segments import Episode, Segments, cut_segments, sample_segments
 
 # Three cells in a row; moving on pays the feature, the third is the end.
 CORRIDOR = TabularMDP(
@@ -24,14 +24,14 @@ CORRIDOR = TabularMDP(
 @pytest.mark.parametrize(("absorbing", "length"), [(True, 5), (False, 2)])
 def test_segments_end_in_terminal_states_or_go_on_there_without_features(absorbing, length):
     segments = sample_segments(CORRIDOR, 4, 5, np.random.default_rng(0), absorbing=absorbing)
-    check_segments(segments)
+    segments.checked()
     assert (segments.lengths == length).all()
     assert np.array_equal(segments.states[0], [0, 1, 2, 2, 2, 2])
     assert segments.ended.all()
     assert (segments.start == 0).all()
     assert (segments.end == 2).all()
-    assert (segments.returns() == 11).all()
-    assert (segments.returns(0.5) == 6).all()
+    assert (segments.features() == 11).all()
+    assert (segments.features(0.5) == 6).all()
     assert np.array_equal(segments.mask[0], np.arange(5) < length)
     exact = sample_segments(CORRIDOR, 1, 2, np.random.default_rng(0))
     assert (exact.lengths, exact.ended) == ([2], [True])
@@ -42,7 +42,7 @@ def test_segments_end_in_terminal_states_or_go_on_there_without_features(absorbi
 def test_padding_counts_for_nothing():
     features = np.array([[[1.0], [np.nan], [np.inf]]])
     segments = Segments(np.zeros((1, 4), int), np.zeros((1, 3), int), features, np.array([1]), np.array([True]))
-    assert check_segments(segments).returns() == 1
+    assert segments.checked().features() == 1
 
 
 def test_segments_follow_the_dynamics_and_the_policy():
@@ -60,9 +60,9 @@ def test_segments_follow_the_dynamics_and_the_policy():
         )
         assert reached.any(-1).all()
         features = mdp.rewards[before, segments.actions]
-        as_told = (features == segments.features[:, :, None]).all(-1) & reached
+        as_told = (features == segments.rewards[:, :, None]).all(-1) & reached
         assert (as_told.any(-1) | mdp.terminal[before]).all()
-        assert not segments.features[mdp.terminal[before]].any()
+        assert not segments.rewards[mdp.terminal[before]].any()
         live = mdp.initial > 0
         counts = np.bincount(segments.start, minlength=len(live))
         assert not counts[~live].any()
@@ -74,14 +74,14 @@ def test_segments_follow_the_dynamics_and_the_policy():
 
 def test_joining_pads_to_the_longest():
     parts = [sample_segments(CORRIDOR, 2, t, np.random.default_rng(0)) for t in (1, 4)]
-    joined = check_segments(concatenate(parts))
+    joined = Segments.concatenate(parts).checked()
     assert np.array_equal(joined.lengths, [1, 1, 2, 2])
-    assert np.array_equal(joined.returns(), np.concatenate([part.returns() for part in parts]))
+    assert np.array_equal(joined.features(), np.concatenate([part.features() for part in parts]))
     assert np.array_equal(joined.end, [1, 1, 2, 2])
     with pytest.raises(ValueError, match="absorbing"):
-        concatenate([parts[0], dataclasses.replace(parts[1], absorbing=True)])
-    with pytest.raises(ValueError, match="number of features"):
-        concatenate([parts[0], dataclasses.replace(parts[0], features=parts[0].features.repeat(2, 2))])
+        Segments.concatenate([parts[0], dataclasses.replace(parts[1], absorbing=True)])
+    with pytest.raises(ValueError, match="rewards"):
+        Segments.concatenate([parts[0], dataclasses.replace(parts[0], rewards=parts[0].rewards.repeat(2, 2))])
 
 
 def test_cutting_episodes():
@@ -89,18 +89,18 @@ def test_cutting_episodes():
     ended = Episode(observations, np.arange(3), np.array([[1.0], [2], [4]]), True)
     truncated = ended._replace(terminated=False)
     rng = np.random.default_rng(0)
-    cut = check_segments(cut_segments([ended], 200, 2, rng))
-    assert set(map(tuple, np.stack([cut.returns()[:, 0], cut.lengths, cut.ended], 1))) == {
+    cut = cut_segments([ended], 200, 2, rng).checked()
+    assert set(map(tuple, np.stack([cut.features()[:, 0], cut.lengths, cut.ended], 1))) == {
         (3, 2, False),
         (6, 2, True),
         (4, 1, True),
     }
-    on = check_segments(cut_segments([ended], 200, 2, rng, absorbing=True))
+    on = cut_segments([ended], 200, 2, rng, absorbing=True).checked()
     assert (on.lengths == 2).all()
-    assert set(on.returns()[:, 0]) == {3, 6, 4}
+    assert set(on.features()[:, 0]) == {3, 6, 4}
     assert np.array_equal(on.end[on.ended], np.tile([6.0, 7.0], (on.ended.sum(), 1)))
     whole = cut_segments([truncated], 200, 2, rng)
-    assert set(whole.returns()[:, 0]) == {3, 6}
+    assert set(whole.features()[:, 0]) == {3, 6}
     assert not whole.ended.any()
     with pytest.raises(ValueError, match="truncated after 3 of 4"):
         cut_segments([truncated], 1, 4, rng, absorbing=True)
@@ -111,20 +111,20 @@ def test_cutting_episodes():
 def test_wrong_rows_are_named():
     segments = sample_segments(CORRIDOR, 3, 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match="row 1 declares length 5, but must lie in 1 to 2"):
-        check_segments(dataclasses.replace(segments, lengths=np.array([2, 5, 2])))
-    features = segments.features.copy()
+        dataclasses.replace(segments, lengths=np.array([2, 5, 2])).checked()
+    features = segments.rewards.copy()
     features[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"row 2, step 1 has features \[nan\]"):
-        check_segments(dataclasses.replace(segments, features=features))
+    with pytest.raises(ValueError, match=r"row 2, step 1 has rewards \[nan\]"):
+        dataclasses.replace(segments, rewards=features).checked()
     with pytest.raises(ValueError, match=r"states must begin with \(3, 3\), got \(3, 2\)"):
-        check_segments(dataclasses.replace(segments, states=segments.states[:, :2]))
+        dataclasses.replace(segments, states=segments.states[:, :2]).checked()
     with pytest.raises(ValueError, match="got 0 and 2"):
         sample_segments(CORRIDOR, 0, 2, np.random.default_rng(0))
 
 
 def test_segments_are_a_pytree():
     segments = sample_segments(CORRIDOR, 3, 2, np.random.default_rng(0), absorbing=True)
-    total = jax.jit(lambda given: (given.features.sum(), given.absorbing))(segments)
+    total = jax.jit(lambda given: (given.rewards.sum(), given.absorbing))(segments)
     assert float(total[0]) == 33
     assert total[1]
     assert len(segments[np.array([True, False, True])]) == 2
@@ -134,7 +134,7 @@ def test_segments_are_a_pytree():
 def test_returns_need_a_discount(discount):
     segments = sample_segments(CORRIDOR, 2, 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"discount must lie in \(0, 1\], got"):
-        segments.returns(discount)
+        segments.features(discount)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def by_definition(statistic, mdp, weights, segments, gamma, discount, myopia=1.0
         for t in range(length):
             s, a = segments.states[i, t], segments.actions[i, t]
             step = values[s] - q[s, a] if statistic in ("general_regret", "optimal_advantage") else -1.0
-            gained = segments.features[i, t] @ weights
+            gained = segments.rewards[i, t] @ weights
             term = -step if statistic in ("general_regret", "optimal_advantage") else gained
             total += discount**t * myopia ** (length - 1 - t) * term
         if statistic == "deterministic_regret":
@@ -117,7 +117,7 @@ def test_undiscounted_regrets_differ_by_the_values_on_the_way():
 def test_noiseless_answers_follow_the_statistic_and_tie():
     first, second = pairs(400)
     dataset = Teacher("partial_return", Linear(PUBLISHED_WEIGHTS)).ask(first, second, np.random.default_rng(0))
-    returns = [s.returns() @ PUBLISHED_WEIGHTS for s in (first, second)]
+    returns = [s.features() @ PUBLISHED_WEIGHTS for s in (first, second)]
     assert np.array_equal(dataset.labels, (np.sign(returns[0] - returns[1]) + 1) / 2)
     assert (dataset.labels == 0.5).sum() > 10
     # 0.1 + 0.2 against 0.3: equal but for rounding, so a tie.
@@ -182,7 +182,7 @@ def test_rationality_is_relative_to_the_spread_of_the_statistic():
 
     assert np.allclose(chances(1), chances(1000))
     assert not np.allclose(chances(1, scale=1.0), chances(1000, scale=1.0))
-    unit = (reference.returns() @ PUBLISHED_WEIGHTS).std()
+    unit = (reference.features() @ PUBLISHED_WEIGHTS).std()
     assert np.allclose(chances(1), chances(1, scale=unit))
     with pytest.raises(ValueError, match="reference"):
         Teacher("partial_return", Linear(PUBLISHED_WEIGHTS), Choice(1.0))
@@ -192,7 +192,7 @@ def test_rationality_is_relative_to_the_spread_of_the_statistic():
 
 def test_utilities_that_are_not_linear():
     first, second = pairs(200)
-    returns = [s.returns() for s in (first, second)]
+    returns = [s.features() for s in (first, second)]
     weights, ideal, thresholds = np.arange(1.0, 7.0), np.full(6, 2.0), np.array([1, 1, 0, 1, np.inf, 0])
     worst = [-(weights * (ideal - r)).max(1) for r in returns]
     teacher = Teacher("partial_return", Chebyshev(weights, ideal), Choice(1.0, scale=UNIT))
@@ -220,7 +220,7 @@ def test_a_population_answers_by_everybodys_own_weights():
     assert stats.chisquare(np.bincount(dataset.person)).pvalue > 1e-3
     for who, own in dataset.by_person().items():
         row = weights[teacher.names.index(who)]
-        difference = (own.first.returns() - own.second.returns()) @ row
+        difference = (own.first.features() - own.second.features()) @ row
         assert np.array_equal(own.labels, (np.sign(difference) + 1) / 2)
         assert own.names == (who,)
     only = teacher.ask(first, second, np.random.default_rng(1), person=1)
@@ -346,7 +346,7 @@ def test_bad_arguments_are_named():
     first, second = pairs(3)
     broken = first.states.copy()
     broken[1, 2] = 100
-    far = Segments(broken, first.actions, first.features, first.lengths, first.ended, True)
+    far = Segments(broken, first.actions, first.rewards, first.lengths, first.ended, True)
     with pytest.raises(ValueError, match=r"row 1, step 2: states must lie in \[0, 100\), got 100"):
         Teacher("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE).ask(far, second, np.random.default_rng(0))
 
@@ -391,7 +391,7 @@ def test_padding_may_hold_anything(statistic):
         first,
         states=np.where(outside, first.states, -7),
         actions=np.where(first.mask, first.actions, 99),
-        features=np.where(first.mask[..., None], first.features, np.nan),
+        rewards=np.where(first.mask[..., None], first.rewards, np.nan),
     )
     as_was = teacher.choice_probabilities(first, second)
     assert np.array_equal(teacher.choice_probabilities(spoilt, second), as_was)

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prefront.preferences.segments import Segments, check_segments, concatenate
+from prefront.preferences.segments import Segments
 from prefront.system.files import DamagedFileError, load_arrays, save_arrays
 from prefront.system.shapes import ShapeError, restored
 
 LABELS = (0.0, 0.5, 1.0)
-FORMAT = "prefront preferences 1"
-FIELDS = ("states", "actions", "features", "lengths", "ended")
+FORMAT = "prefront preferences 2"
+FIELDS = ("states", "actions", "rewards", "lengths", "ended")
 
 
 class SequenceComparisons(NamedTuple):
@@ -60,7 +60,7 @@ class PreferenceDataset:
     variable_horizon: bool = False
 
     def __post_init__(self) -> None:
-        first, second = check_segments(self.first, "first"), check_segments(self.second, "second")
+        first, second = self.first.checked("first"), self.second.checked("second")
         labels = np.asarray(self.labels, np.float64)
         person = np.zeros(labels.shape[:1], np.int32) if self.person is None else np.asarray(self.person)
         for name, array in (("labels", labels), ("person", person)):
@@ -70,8 +70,8 @@ class PreferenceDataset:
         if count == 0 or not len(second) == count == len(labels) == len(person):
             sizes = f"{count}, {len(second)}, {len(labels)}, {len(person)}"
             raise ValueError(f"first, second, labels and person must be equally many, and some: got {sizes}.")
-        if first.absorbing != second.absorbing or first.features.shape[2] != second.features.shape[2]:
-            raise ValueError("first and second must agree on absorbing and on the number of features.")
+        if first.kind != second.kind:
+            raise ValueError(f"first and second must be of one kind, got {first.kind} and {second.kind}.")
         for row in np.flatnonzero(~np.isin(labels, LABELS)):
             raise ValueError(f"row {row}: the label must be 0, 0.5 or 1, got {labels[row]:g}.")
         if not self.variable_horizon:
@@ -172,8 +172,8 @@ def merge(datasets: Sequence[PreferenceDataset]) -> PreferenceDataset:
         raise ValueError("There are no datasets to merge.")
     names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.names))
     return PreferenceDataset(
-        concatenate([dataset.first for dataset in datasets]),
-        concatenate([dataset.second for dataset in datasets]),
+        Segments.concatenate([dataset.first for dataset in datasets]),
+        Segments.concatenate([dataset.second for dataset in datasets]),
         np.concatenate([dataset.labels for dataset in datasets]),
         np.concatenate([np.array([names.index(name) for name in part.names])[part.person] for part in datasets]),
         names,

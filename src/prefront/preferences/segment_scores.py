@@ -52,7 +52,7 @@ def linear_form(
         raise ValueError(f"No linear form of {statistic!r}. {nearest_names(statistic, list(FORMS))}")
     count = len(segments)
     if statistic == "partial_return":
-        return LinearForm(segments.returns(discount), np.zeros((count, 0), np.int32), np.zeros((count, 0)))
+        return LinearForm(segments.features(discount), np.zeros((count, 0), np.int32), np.zeros((count, 0)))
     if mdp is None:
         raise ValueError(f"The {statistic} of segments needs the table that they refer to: pass mdp.")
     terminal = np.asarray(mdp.terminal)
@@ -60,7 +60,7 @@ def linear_form(
     if statistic == "deterministic_regret":
         states = np.stack([segments.end, segments.start], 1)
         powers = np.stack([discount ** np.asarray(segments.lengths, np.float64), -np.ones(count)], 1)
-        return LinearForm(segments.returns(discount), *_live(states, powers, terminal))
+        return LinearForm(segments.features(discount), *_live(states, powers, terminal))
     before = np.where(segments.mask, np.asarray(segments.states)[:, :-1], 0)
     acted = np.where(segments.mask, segments.actions, 0)
     powers = np.where(segments.mask & ~terminal[before], discount ** np.arange(before.shape[1]), 0.0)

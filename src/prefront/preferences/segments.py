@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from prefront.exact.mdp import random_policy
 from prefront.exact.tables import TabularMDP
+from prefront.preferences.items import Items, static
 from prefront.system.checks import check_discount
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Segments:
-    """n segments of up to T transitions; a pytree, so that models can pass it through `jax.jit`.
+class Segments(Items):
+    """n segments of up to T transitions.
 
     Transitions from `lengths` on are padding and mean nothing. A segment that reaches a terminal state either ends
-    there and is shorter than others, or goes on there without features until its full length, as `absorbing` says.
+    there and is shorter than others, or goes on there without rewards until its full length, as `absorbing` says.
 
     Attributes:
         states: State numbers of a table, shape (n, T + 1), or observations, shape (n, T + 1, ...).
         actions: Shape (n, T) or (n, T, ...).
-        features: Vector reward of every transition, shape (n, T, d).
+        rewards: Vector reward of every transition, shape (n, T, d).
         lengths: Number of transitions, at least 1, shape (n,).
         ended: Whether the last state is terminal, so that nothing comes after it, shape (n,).
         absorbing: Whether transitions inside terminal states are part of segments.
@@ -32,17 +34,15 @@ class Segments:
 
     states: Any
     actions: Any
-    features: Any
+    rewards: Any
     lengths: Any
     ended: Any
-    absorbing: bool = False
+    absorbing: bool = static(default=False)
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, rows: Any) -> Segments:
-        """Returns some of the segments."""
-        return jax.tree.map(lambda leaf: leaf[rows], self)
+    @property
+    def kind(self) -> dict[str, Any]:
+        """Whether they are absorbing, and the number of rewards."""
+        return {"absorbing": self.absorbing, "rewards": np.shape(self.rewards)[2]}
 
     @property
     def mask(self) -> np.ndarray:
@@ -59,8 +59,8 @@ class Segments:
         """Last states, shape (n, ...)."""
         return np.asarray(self.states)[np.arange(len(self)), np.asarray(self.lengths)]
 
-    def returns(self, discount: float = 1.0) -> np.ndarray:
-        """Returns the sums of features, discounted from each segment's beginning, shape (n, d), float64.
+    def features(self, discount: float = 1.0) -> np.ndarray:
+        """Returns the sums of rewards, discounted from each segment's beginning, shape (n, d), float64.
 
         Raises:
             ValueError: The discount lies outside (0, 1].
@@ -68,13 +68,47 @@ class Segments:
         check_discount(discount)
         powers = np.where(self.mask, discount ** np.arange(self.actions.shape[1]), 0.0)
         # Padding may hold anything, not-a-number included.
-        features = np.where(self.mask[..., None], np.asarray(self.features, np.float64), 0.0)
-        return np.einsum("nt,ntd->nd", powers, features)
+        rewards = np.where(self.mask[..., None], np.asarray(self.rewards, np.float64), 0.0)
+        return np.einsum("nt,ntd->nd", powers, rewards)
 
+    def checked(self, name: str = "segments") -> Segments:
+        """Returns the segments as NumPy arrays after checking shapes, lengths and rewards."""
+        states, actions = np.asarray(self.states), np.asarray(self.actions)
+        rewards = np.asarray(self.rewards, np.float64)
+        lengths, ended = np.asarray(self.lengths), np.asarray(self.ended)
+        if rewards.ndim != 3 or actions.ndim < 2 or actions.shape[:2] != rewards.shape[:2]:
+            raise ValueError(f"{name}: actions {actions.shape} and rewards {rewards.shape} must begin with (n, T).")
+        count, horizon = actions.shape[:2]
+        if states.ndim < 2 or states.shape[:2] != (count, horizon + 1):
+            raise ValueError(f"{name}: states must begin with {(count, horizon + 1)}, got {states.shape}.")
+        for field, array in (("lengths", lengths), ("ended", ended)):
+            if array.shape != (count,):
+                raise ValueError(f"{name}: {field} must have shape ({count},), got {array.shape}.")
+        if lengths.dtype.kind not in "iu":
+            raise ValueError(f"{name}: lengths must be integers, got {lengths.dtype}.")
+        for row in np.flatnonzero((lengths < 1) | (lengths > horizon)):
+            raise ValueError(f"{name}: row {row} declares length {lengths[row]}, but must lie in 1 to {horizon}.")
+        checked = Segments(states, actions, rewards, lengths.astype(np.int32), ended.astype(bool), self.absorbing)
+        broken = ~np.isfinite(rewards).all(2) & checked.mask
+        for row, step in np.argwhere(broken):
+            raise ValueError(f"{name}: row {row}, step {step} has rewards {rewards[row, step]}, which must be finite.")
+        return checked
 
-jax.tree_util.register_dataclass(
-    Segments, ["states", "actions", "features", "lengths", "ended"], meta_fields=["absorbing"]
-)
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Joins batches, padding them to the longest."""
+        horizon = max((part.actions.shape[1] for part in parts), default=0)
+
+        def lengthened(part: Self) -> Self:
+            short = horizon - part.actions.shape[1]
+            grown: dict[str, Any] = {
+                name: np.pad(array, ((0, 0), (0, short), *((0, 0),) * (array.ndim - 2)))
+                for name in ("states", "actions", "rewards")
+                for array in [np.asarray(getattr(part, name))]
+            }
+            return dataclasses.replace(part, **grown)
+
+        return super().concatenate([lengthened(part) for part in parts])
 
 
 class Episode(NamedTuple):
@@ -91,34 +125,6 @@ class Episode(NamedTuple):
     actions: np.ndarray
     rewards: np.ndarray
     terminated: bool
-
-
-def check_segments(segments: Segments, name: str = "segments") -> Segments:
-    """Returns segments as NumPy arrays after checking them.
-
-    Raises:
-        ValueError: Shapes disagree, or a row is wrong; the message names the row and its value.
-    """
-    states, actions = np.asarray(segments.states), np.asarray(segments.actions)
-    features = np.asarray(segments.features, np.float64)
-    lengths, ended = np.asarray(segments.lengths), np.asarray(segments.ended)
-    if features.ndim != 3 or actions.ndim < 2 or actions.shape[:2] != features.shape[:2]:
-        raise ValueError(f"{name}: actions {actions.shape} and features {features.shape} must begin with (n, T).")
-    count, horizon = actions.shape[:2]
-    if states.ndim < 2 or states.shape[:2] != (count, horizon + 1):
-        raise ValueError(f"{name}: states must begin with {(count, horizon + 1)}, got {states.shape}.")
-    for field, array in (("lengths", lengths), ("ended", ended)):
-        if array.shape != (count,):
-            raise ValueError(f"{name}: {field} must have shape ({count},), got {array.shape}.")
-    if lengths.dtype.kind not in "iu":
-        raise ValueError(f"{name}: lengths must be integers, got {lengths.dtype}.")
-    for row in np.flatnonzero((lengths < 1) | (lengths > horizon)):
-        raise ValueError(f"{name}: row {row} declares length {lengths[row]}, but must lie in 1 to {horizon}.")
-    checked = Segments(states, actions, features, lengths.astype(np.int32), ended.astype(bool), segments.absorbing)
-    broken = ~np.isfinite(features).all(2) & checked.mask
-    for row, step in np.argwhere(broken):
-        raise ValueError(f"{name}: row {row}, step {step} has features {features[row, step]}, which must be finite.")
-    return checked
 
 
 def check_episode(episode: Episode, name: str = "episode") -> Episode:
@@ -142,34 +148,6 @@ def check_episode(episode: Episode, name: str = "episode") -> Episode:
     return Episode(observations, actions, rewards, bool(episode.terminated))
 
 
-def concatenate(parts: Sequence[Segments]) -> Segments:
-    """Joins batches of segments, padding them to the longest.
-
-    Raises:
-        ValueError: There are none, or they disagree on `absorbing` or the number of features.
-    """
-    kinds = {(part.absorbing, *np.shape(part.features)[2:]) for part in parts}
-    if len(kinds) != 1:
-        raise ValueError(f"Segments to join must agree on absorbing and number of features, got {sorted(kinds)}.")
-    horizon = max(part.actions.shape[1] for part in parts)
-
-    def padded(array: Any, short: int) -> np.ndarray:
-        array = np.asarray(array)
-        return np.pad(array, ((0, 0), (0, short), *((0, 0),) * (array.ndim - 2)))
-
-    def lengthened(part: Segments) -> Segments:
-        short = horizon - part.actions.shape[1]
-        return dataclasses.replace(
-            part,
-            states=padded(part.states, short),
-            actions=padded(part.actions, short),
-            features=padded(part.features, short),
-        )
-
-    joined: Segments = jax.tree.map(lambda *leaves: np.concatenate(leaves), *map(lengthened, parts))
-    return joined
-
-
 def sample_segments(
     mdp: TabularMDP,
     number: int,
@@ -187,7 +165,7 @@ def sample_segments(
         length: Transitions of each, T; segments that reach a terminal state are shorter unless `absorbing`.
         rng: Source of random numbers.
         policy: Probabilities of actions, shape (S, A); uniform by default.
-        absorbing: Whether segments go on inside terminal states, with features 0 and actions that do nothing.
+        absorbing: Whether segments go on inside terminal states, with rewards 0 and actions that do nothing.
 
     Returns:
         Segments whose states are state numbers.
@@ -200,21 +178,21 @@ def sample_segments(
     policy = random_policy(mdp) if policy is None else np.asarray(policy)
     terminal = np.asarray(mdp.terminal)
     state = _draw(np.broadcast_to(mdp.initial, (number, len(mdp.initial))), rng)
-    states, actions, features = [state], [], []
+    states, actions, rewards = [state], [], []
     lengths = np.full(number, length)
     for step in range(length):
         going = ~terminal[state]
         action = _draw(policy[state], rng)
         outcome = _draw(np.asarray(mdp.probabilities)[state, action], rng)
         lengths = np.where(~going & (lengths == length), step, lengths)
-        features.append(np.where(going[:, None], np.asarray(mdp.rewards)[state, action, outcome], 0.0))
+        rewards.append(np.where(going[:, None], np.asarray(mdp.rewards)[state, action, outcome], 0.0))
         state = np.where(going, np.asarray(mdp.successors)[state, action, outcome], state)
         states.append(state)
         actions.append(action)
     return Segments(
         np.stack(states, 1).astype(np.int32),
         np.stack(actions, 1).astype(np.int32),
-        np.stack(features, 1).astype(np.float64),
+        np.stack(rewards, 1).astype(np.float64),
         np.full(number, length, np.int32) if absorbing else lengths.astype(np.int32),
         terminal[state],
         absorbing,
@@ -278,8 +256,8 @@ def cut_segments(
                 ended,
             )
         )
-    states, actions, features, lengths, ended = (np.stack(column) for column in zip(*rows, strict=True))
-    return Segments(states, actions, features, lengths.astype(np.int32), ended, absorbing)
+    states, actions, rewards, lengths, ended = (np.stack(column) for column in zip(*rows, strict=True))
+    return Segments(states, actions, rewards, lengths.astype(np.int32), ended, absorbing)
 
 
 def _draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:

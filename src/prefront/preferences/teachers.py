@@ -16,7 +16,7 @@ from prefront.exact.tables import TabularMDP, check_mdp
 from prefront.preferences.choice import Choice, Linear, Utility
 from prefront.preferences.comparisons import PreferenceDataset
 from prefront.preferences.segment_scores import check_state_numbers
-from prefront.preferences.segments import Segments, check_segments
+from prefront.preferences.segments import Segments
 from prefront.system.checks import nearest_names
 
 Statistic = Literal["partial_return", "deterministic_regret", "general_regret", "optimal_advantage"]
@@ -93,7 +93,7 @@ class Teacher:
             raise ValueError(
                 'Choice(scale="reference") needs reference segments: pass reference, or a number as scale.'
             )
-        checked = check_segments(reference, "reference")
+        checked = reference.checked("reference")
         units = np.array([self.__score(checked, person).std() for person in range(len(self.names))])
         for person in np.flatnonzero(~(units > 0)):
             raise ValueError(f"The statistic of {self.names[person]!r} does not vary over the reference segments.")
@@ -154,7 +154,7 @@ class Teacher:
         Raises:
             ValueError: A person does not exist, or segments do not fit the teacher.
         """
-        first, second = check_segments(first, "first"), check_segments(second, "second")
+        first, second = first.checked("first"), second.checked("second")
         if len(first) != len(second):
             raise ValueError(f"{len(first)} first and {len(second)} second segments do not make pairs.")
         asked = np.broadcast_to(np.asarray(person), len(first))
@@ -205,7 +205,7 @@ def _scorer(
         tables = solution.values, solution.action_values - solution.values[..., None]
 
     def by_reward(segments: Segments, row: int) -> np.ndarray:
-        features = np.asarray(segments.features, np.float64)
+        features = np.asarray(segments.rewards, np.float64)
         if features.shape[-1] != d:
             raise ValueError(f"Segments have {features.shape[-1]} features, the teacher's reward has {d}.")
         steps = np.arange(features.shape[1])

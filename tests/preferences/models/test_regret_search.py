@@ -143,7 +143,7 @@ def test_regret_fits_do_not_depend_on_the_units_of_features(unit):
     dataset = answers(60)
     units = np.array([unit, 1.0, 1 / unit, unit, 1.0, 4.0])
     mdp = TABLE._replace(rewards=TABLE.rewards * units)
-    sides = [dataclasses.replace(s, features=s.features * units) for s in (dataset.first, dataset.second)]
+    sides = [dataclasses.replace(s, rewards=s.rewards * units) for s in (dataset.first, dataset.second)]
     other = dataclasses.replace(dataset, first=sides[0], second=sides[1])
     for plain, scaled in (
         (ExactRegret(TABLE, search=SEARCH), ExactRegret(mdp, search=SEARCH)),

@@ -62,7 +62,7 @@ class ExpandedRegret(RewardModel):
         check_state_numbers(segments, *np.shape(self.mdp.successors)[:2])
         weights = np.asarray(self.known_weights, np.float64)
         values = solve(self.mdp, expected_rewards(self.mdp, weights), self.gamma).values
-        return np.stack([segments.returns() @ weights, values[segments.end], values[segments.start]], 1)
+        return np.stack([segments.features() @ weights, values[segments.end], values[segments.start]], 1)
 
     def fit(self, dataset: PreferenceDataset) -> ExpandedRegret:
         """Returns the model with the coefficients of maximum likelihood."""

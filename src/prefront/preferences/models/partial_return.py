@@ -190,7 +190,7 @@ def check_table(mdp: TabularMDP, dataset: PreferenceDataset) -> None:
     """Raises ValueError unless a dataset has as many features as a single table."""
     if np.ndim(mdp.terminal) != 1:
         raise ValueError(f"A model needs one MDP, got a batch of {len(mdp.terminal)}; use fit_many for batches.")
-    if dataset.first.features.shape[2] != np.shape(mdp.rewards)[-1]:
+    if dataset.first.rewards.shape[2] != np.shape(mdp.rewards)[-1]:
         raise ValueError(
-            f"The dataset has {dataset.first.features.shape[2]} features, the table has {np.shape(mdp.rewards)[-1]}."
+            f"The dataset has {dataset.first.rewards.shape[2]} features, the table has {np.shape(mdp.rewards)[-1]}."
         )
