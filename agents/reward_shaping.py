@@ -233,7 +233,7 @@ def fit_ensemble(
 def _fit_ensemble(
     settings: TokenWorldSettings, world: World, key: jax.Array, members: int, bootstrap: bool
 ) -> RewardModels:
-    model, (components, pairs) = settings.reward_model, world.comparisons.choice.shape
+    model, (components, pairs) = settings.reward_model, world.comparisons.labels.shape
     for_fit, for_pairs, for_samples = jax.random.split(key, 3)
     if bootstrap:
         drawn = jax.random.randint(for_pairs, (members * components, pairs), 0, pairs)
@@ -242,7 +242,7 @@ def _fit_ensemble(
         weights = jnp.ones((members * components, pairs))
     every = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * members), world.comparisons)
     parameters = jax.lax.map(
-        lambda one: fit(model, one[0], one[1], settings.vocabulary, one[2]),
+        lambda one: fit(model, *one),
         (jax.random.split(for_fit, members * components), every, weights),
     )
     if model.kind == "linear":

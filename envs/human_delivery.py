@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import LABELS, PreferenceDataset
+from prefront.preferences.comparisons import LABELS, Comparisons
 from prefront.preferences.segments import Segments
 from prefront.system.files import DamagedFileError
 
@@ -45,7 +45,7 @@ def find_conditions(folder: str | Path) -> list[str]:
 
 def load_human_delivery(
     folder: str | Path, condition: str, mdp: TabularMDP, weights: Any, columns: int = 10
-) -> PreferenceDataset:
+) -> Comparisons[Segments]:
     """Reads one condition and checks every row against the task, difference of return included.
 
     Args:
@@ -83,7 +83,7 @@ def load_human_delivery(
             f"{paths['X']}, row {row}: the difference of return is {differences[row, 0]:g}, "
             f"but the segments give {returns[1][row] - returns[0][row]:g}."
         )
-    return PreferenceDataset(shown[1], shown[0], labels, names=("people",))
+    return Comparisons(shown[1], shown[0], labels, names=("people",))
 
 
 def _find(folder: Path, condition: str, part: str) -> Path:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.preferences.comparisons import SequenceComparisons
+from prefront.preferences.comparisons import Comparisons
+from prefront.preferences.items import Sequences
 
 EMBEDDING, FILTERS, HIDDEN = 12, 64, 24
 GAIN = 2.0
@@ -156,7 +157,7 @@ def compare(
     second: jax.Array,
     rationality: jax.Array | float,
     label_noise: jax.Array | float,
-) -> SequenceComparisons:
+) -> Comparisons[Sequences]:
     """Asks annotator k about n pairs, for each of the K attributes.
 
     Args:
@@ -168,10 +169,14 @@ def compare(
         label_noise: Rate of mistakes in [0, 0.5).
 
     Returns:
-        Comparisons with leading axis K.
+        Comparisons with leading axis K, for compiled programs.
     """
     every = gold_attributes(gold, jnp.stack([first, second]))
     own = jnp.arange(first.shape[0])
     difference = (every[0] - every[1])[own, :, own]
     chosen = jax.random.uniform(key, difference.shape) < choice_probability(difference, rationality, label_noise)
-    return SequenceComparisons(first, second, chosen.astype(jnp.float32))
+    components, vocabulary = first.shape[0], gold.networks.embedding.shape[-2] - 1
+    left, right = (Sequences(tokens, vocabulary=vocabulary) for tokens in (first, second))
+    person = jnp.broadcast_to(own[:, None], chosen.shape)
+    names = tuple(f"annotator {k + 1}" for k in range(components))
+    return Comparisons(left, right, chosen.astype(jnp.float32), person, names)

@@ -21,7 +21,8 @@ from prefront.envs.token_gold import (
     standardise_gold,
 )
 from prefront.exact.kl_regularised import MarkovReference, reference_policy, reward_moments, sample
-from prefront.preferences.comparisons import SequenceComparisons
+from prefront.preferences.comparisons import Comparisons
+from prefront.preferences.items import Sequences
 from prefront.preferences.models.sequences import (
     RewardModels,
     RewardModelSettings,
@@ -107,7 +108,7 @@ class World(NamedTuple):
     reference: MarkovReference
     models: RewardModels
     gold: SequenceGold
-    comparisons: SequenceComparisons
+    comparisons: Comparisons[Sequences]
 
 
 class ModelReport(NamedTuple):
@@ -255,7 +256,7 @@ def _learn(
     comparisons = compare(for_choices, gold, *pairs, rationality, label_noise)
     model = settings.reward_model
     parameters = jax.lax.map(
-        lambda one: fit(model, one[0], one[1], settings.vocabulary),
+        lambda one: fit(model, *one),
         (jax.random.split(for_fit, settings.components), comparisons),
     )
     if model.kind == "linear":

@@ -40,7 +40,7 @@ from prefront.system.checks import (
 
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
-    from prefront.preferences.comparisons import PreferenceDataset
+    from prefront.preferences.comparisons import Comparisons
 
 __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
 
@@ -169,7 +169,7 @@ def _task() -> TabularMDP:
     return Delivery().table()
 
 
-def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> PreferenceDataset:
+def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> Comparisons[Any]:
     import tempfile
 
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
@@ -203,7 +203,7 @@ def _write_simulated(folder: Path, settings: Settings, seed: int, mdp: TabularMD
     np.save(folder / f"{SIMULATED}_segment_pairs.npy", np.stack(paths, 1))
 
 
-def _statistics(mdp: TabularMDP, gamma: float, dataset: PreferenceDataset) -> np.ndarray:
+def _statistics(mdp: TabularMDP, gamma: float, dataset: Comparisons[Any]) -> np.ndarray:
     """Returns first minus second: partial return, V*(start) and V*(end) under the true reward, shape (n, 3)."""
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.exact.mdp import expected_rewards, solve
@@ -232,7 +232,7 @@ def _learners(settings: Settings, seed: int) -> models.Task:
     return models.Task(mdp, kept, covered, settings.gamma)
 
 
-def _folds(settings: Settings, seed: int, dataset: PreferenceDataset, reward: str, job: Job) -> list[dict[str, Any]]:
+def _folds(settings: Settings, seed: int, dataset: Comparisons[Any], reward: str, job: Job) -> list[dict[str, Any]]:
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
 
     count = len(dataset)
@@ -263,7 +263,7 @@ def _score(difference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"cross_entropy": float(loss.mean()), "accuracy": float(right.mean()) if len(right) else float("nan")}
 
 
-def _learning(settings: Settings, seed: int, dataset: PreferenceDataset, size: int, job: Job) -> list[dict[str, Any]]:
+def _learning(settings: Settings, seed: int, dataset: Comparisons[Any], size: int, job: Job) -> list[dict[str, Any]]:
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.preferences.evaluation import evaluate_policy
 

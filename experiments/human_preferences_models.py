@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
-    from prefront.preferences.comparisons import PreferenceDataset
+    from prefront.preferences.comparisons import Comparisons
     from prefront.preferences.models.partial_return import RewardModel
 
 # Models that are given the true reward and learn scales only, then models that learn what people like.
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 
 def fit_given(
-    name: str, mdp: TabularMDP, known_weights: Any, gamma: float, datasets: Sequence[PreferenceDataset]
+    name: str, mdp: TabularMDP, known_weights: Any, gamma: float, datasets: Sequence[Comparisons[Any]]
 ) -> list[RewardModel]:
     """Fits one of the `GIVEN` models, which know the weights of the true reward, to each dataset."""
     from prefront.preferences.models.expanded_regret import ExpandedRegret, Form
@@ -53,7 +53,7 @@ def fit_given(
     return [model.fit(dataset) for dataset in datasets]
 
 
-def fit_learned(name: str, task: Task, datasets: Sequence[PreferenceDataset]) -> list[RewardModel]:
+def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> list[RewardModel]:
     """Fits one of the `LEARNED` models to each dataset.
 
     Regret learners search for the weights of the lowest loss, as on synthetic answers, without a prior. On the
@@ -83,7 +83,7 @@ def fit_learned(name: str, task: Task, datasets: Sequence[PreferenceDataset]) ->
     return fit_many([models[name]()] * len(datasets), datasets)
 
 
-def differences(model: RewardModel, dataset: PreferenceDataset) -> np.ndarray:
+def differences(model: RewardModel, dataset: Comparisons[Any]) -> np.ndarray:
     """Returns by how much a fitted model likes the first segments more, in log-odds, shape (n,)."""
     return np.asarray(model.scores(dataset.first) - model.scores(dataset.second))
 

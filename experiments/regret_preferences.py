@@ -25,7 +25,7 @@ from prefront.system.checks import MANY, check_between, check_distinct, check_le
 
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
-    from prefront.preferences.comparisons import PreferenceDataset
+    from prefront.preferences.comparisons import Comparisons
     from prefront.preferences.teachers import Statistic
 
 __all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
@@ -244,7 +244,7 @@ def _fits(
     from prefront.preferences.models.partial_return import accuracy, cross_entropy, fit_many
 
     sizes, cells = settings.sizes(study), settings.cells(study)
-    answers: dict[str, list[tuple[PreferenceDataset, PreferenceDataset]]] = {}
+    answers: dict[str, list[tuple[Comparisons[Any], Comparisons[Any]]]] = {}
     for generator in dict.fromkeys(generator for _, generator in cells):
         answers[generator] = [
             _ask(settings, study, labels, generator, task, length, max(sizes), (*seeds, row))
@@ -271,7 +271,7 @@ def _ask(
     length: int,
     size: int,
     seeds: tuple[int, ...],
-) -> tuple[PreferenceDataset, PreferenceDataset]:
+) -> tuple[Comparisons[Any], Comparisons[Any]]:
     """Returns preferences for training and fresh ones; both generators and both kinds of answers get the same pairs."""
     from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.segments import sample_segments

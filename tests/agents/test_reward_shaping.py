@@ -66,9 +66,9 @@ def test_bootstrapped_members_are_the_fits_of_their_resamples(world):
     _, for_pairs, _ = jax.random.split(key, 3)
     rows = jax.random.randint(for_pairs, (6, SMALL.pairs), 0, SMALL.pairs)[3]  # Member 1, component 1.
     drawn = jax.tree.map(lambda leaf: leaf[1][rows], world.comparisons)
-    expected = fit(SMALL.reward_model, key, drawn, SMALL.vocabulary)
+    expected = fit(SMALL.reward_model, key, drawn)
     assert np.allclose(models.parameters[1, 1], expected, atol=2e-3)
-    every = jax.vmap(lambda one: model_rewards(SMALL.reward_model, one, world.comparisons.first[0]))(models)
+    every = jax.vmap(lambda one: model_rewards(SMALL.reward_model, one, world.comparisons.first.tokens[0]))(models)
     assert every.shape == (3, SMALL.pairs, 2)
     assert float(every.std(0).mean()) > 0.05  # Members disagree.
     rewards = linear_rewards(jax.tree.map(lambda leaf: leaf[0], models))

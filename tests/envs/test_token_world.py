@@ -1,5 +1,6 @@
 """Token world: what is promised of its worlds, that gold stays hidden, and that overoptimization happens."""
 
+import dataclasses
 import functools
 
 import gymnasium as gym
@@ -90,7 +91,7 @@ def test_vmapped_worlds_equal_single_ones():
         single = make_world(SMALL, seed, correlation=rho)
         for mine, theirs in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
             np.testing.assert_allclose(mine, theirs[i], rtol=2e-3, atol=2e-3)
-        assert np.array_equal(single.comparisons.first, batch.comparisons.first[i])
+        assert np.array_equal(single.comparisons.first.tokens, batch.comparisons.first.tokens[i])
 
 
 @pytest.mark.parametrize("prompts", [0, 3])
@@ -125,7 +126,7 @@ def test_gold_is_never_seen():
     world = environment.default_params
     perturbed = world._replace(
         gold=jax.tree.map(lambda leaf: leaf + 1.0, world.gold),
-        comparisons=world.comparisons._replace(choice=1 - world.comparisons.choice),
+        comparisons=jax.vmap(lambda one: dataclasses.replace(one, labels=1 - one.labels))(world.comparisons),
     )
     sequence = np.asarray(reference_sequences(world, SMALL, 8, 1))[0]
     assert gold(world, sequence) != gold(perturbed, sequence)

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.preferences.choice import Linear
-from prefront.preferences.comparisons import FIELDS, PreferenceDataset, load_dataset, merge
+from prefront.preferences.comparisons import Comparisons, load_comparisons, merge
+from prefront.preferences.items import Options, Sequences
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher
 from prefront.system.files import DamagedFileError, load_arrays, save_arrays
@@ -23,7 +25,7 @@ def answered(names=("ann", "bob"), seed=0, length=3, number=60, absorbing=False)
 
 
 def same(one, other):
-    for field in FIELDS:
+    for field in ("states", "actions", "rewards", "lengths", "ended"):
         for pair in ((one.first, other.first), (one.second, other.second)):
             assert np.array_equal(*(getattr(segments, field) for segments in pair))
     assert one.first.absorbing == other.first.absorbing
@@ -35,7 +37,51 @@ def test_saving_and_loading(tmp_path):
     for i, absorbing in enumerate((False, True)):
         dataset = answered(absorbing=absorbing)
         checksum = dataset.save(tmp_path / f"{i}.safetensors")
-        same(load_dataset(tmp_path / f"{i}.safetensors", checksum), dataset)
+        same(load_comparisons(tmp_path / f"{i}.safetensors", checksum), dataset)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        Options(np.eye(3)),
+        Options(np.eye(3), np.ones((3, 2))),
+        Sequences(np.ones((3, 4), int), vocabulary=2),
+        Sequences(np.ones((3, 4), int), np.ones((3, 3), bool), vocabulary=2),
+    ],
+)
+def test_all_items_are_saved_with_their_notes(tmp_path, items):
+    notes = {"certainty": [0.5, 1.0, 0.25], "decided": [0, -1, 2]}
+    given = Comparisons(items, items[::-1], [1, 0, 0.5], [0, 1, 0], ("ann", "bob"), notes)
+    checksum = given.save(tmp_path / "answers.safetensors")
+    found = load_comparisons(tmp_path / "answers.safetensors", checksum)
+    assert jax.tree.structure(found) == jax.tree.structure(given)
+    assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(given)))
+    bob = found.by_person()["bob"]
+    assert (bob.names, bob.notes["certainty"], bob.notes["decided"]) == (("bob",), [1.0], [-1])
+    joined = merge(list(found.by_person().values()))
+    assert np.array_equal(joined.notes["certainty"], [0.5, 0.25, 1.0])
+    with pytest.raises(ValueError, match=r"same notes.*certainty"):
+        merge([given, dataclasses.replace(given, notes={})])
+    with pytest.raises(ValueError, match=r"Note 'certainty' must be 3 numbers, got float64 \(2,\)"):
+        dataclasses.replace(given, notes={"certainty": [0.5, 1.0]})
+
+
+def test_comparisons_pass_through_compiled_programs():
+    given = answered()
+    turned = jax.jit(lambda one: dataclasses.replace(one, labels=1 - one.labels))(given)
+    assert (turned.names, turned.variable_horizon) == (given.names, given.variable_horizon)
+    assert np.array_equal(turned.labels, 1 - given.labels)
+
+
+def test_sides_of_different_kinds_are_refused():
+    with pytest.raises(ValueError, match=r"one kind, got Options .* and Sequences"):
+        Comparisons(Options(np.eye(3)), Sequences(np.ones((3, 4), int), vocabulary=2), [1, 0, 1])
+
+
+def test_files_of_earlier_versions_are_named_as_such(tmp_path):
+    save_arrays(tmp_path / "old.safetensors", {"labels": np.ones(2)}, {"format": "prefront preferences 1"})
+    with pytest.raises(DamagedFileError, match=r"old.safetensors was written by an earlier version.*preferences 1"):
+        load_comparisons(tmp_path / "old.safetensors")
 
 
 def test_persons_are_split_and_merged():
@@ -55,7 +101,7 @@ def test_persons_are_split_and_merged():
     assert np.allclose(both.first.features(), np.concatenate([dataset.first.features(), longer.first.features()]))
     assert len(dataset[:10]) == 10
     assert len(dataset[dataset.labels == 1]) == (dataset.labels == 1).sum()
-    with pytest.raises(ValueError, match="no datasets"):
+    with pytest.raises(ValueError, match="no comparisons"):
         merge([])
 
 
@@ -91,7 +137,7 @@ def test_wrong_rows_are_named():
     lengths = np.asarray(rows.lengths).copy()
     lengths[3] = 7
     with pytest.raises(ValueError, match="first: row 3 declares length 7"):
-        PreferenceDataset(dataclasses.replace(rows, lengths=lengths), dataset.second, dataset.labels)
+        Comparisons(dataclasses.replace(rows, lengths=lengths), dataset.second, dataset.labels)
 
 
 def test_labels_and_persons_are_vectors():
@@ -110,22 +156,22 @@ def test_damaged_files_are_refused(tmp_path):
     for cut in (0, 5, 200, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(DamagedFileError, match="answers"):
-            load_dataset(path)
+            load_comparisons(path)
     path.write_bytes(whole[:-8] + b"12345678")
     with pytest.raises(DamagedFileError, match="damaged"):
-        load_dataset(path, checksum)
+        load_comparisons(path, checksum)
     path.write_bytes(whole)
     tree, facts = load_arrays(path)
     tree["labels"][7] = 0.3
     save_arrays(path, tree, facts)
     with pytest.raises(ValueError, match=r"answers.safetensors: row 7: the label must be 0, 0.5 or 1, got 0.3"):
-        load_dataset(path)
+        load_comparisons(path)
     del tree["first"]["lengths"]
     save_arrays(path, tree, facts)
     with pytest.raises(DamagedFileError, match="lengths"):
-        load_dataset(path)
+        load_comparisons(path)
     save_arrays(path, {"weights": np.ones(2)})
-    with pytest.raises(DamagedFileError, match="no preference dataset"):
-        load_dataset(path)
+    with pytest.raises(DamagedFileError, match="holds no comparisons"):
+        load_comparisons(path)
     with pytest.raises(DamagedFileError, match="missing"):
-        load_dataset(tmp_path / "absent.safetensors")
+        load_comparisons(tmp_path / "absent.safetensors")

@@ -12,7 +12,7 @@ from prefront.cli import main
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.ppo import LearnerConfig
 from prefront.policies.front import Front
-from prefront.preferences.comparisons import PreferenceDataset, load_dataset
+from prefront.preferences.comparisons import Comparisons, load_comparisons
 from prefront.preferences.segments import Segments
 from prefront.system.files import DamagedFileError, read_json, signed_json
 from prefront.tasks.task import Conditions
@@ -249,7 +249,7 @@ def dataset(seed):
         Segments(np.zeros((4, 3), int), np.zeros((4, 2), int), rng.normal(size=(4, 2, 2)), [2] * 4, [False] * 4)
         for _ in range(2)
     )
-    return PreferenceDataset(first, second, [0, 1, 0.5, 1])
+    return Comparisons(first, second, [0, 1, 0.5, 1])
 
 
 def test_every_damage_of_a_front_and_a_dataset_is_refused_by_name(tmp_path):
@@ -257,7 +257,7 @@ def test_every_damage_of_a_front_and_a_dataset_is_refused_by_name(tmp_path):
     checksum = dataset(0).save(tmp_path / "answers.safetensors")
     for path, load in (
         (tmp_path / "front.safetensors", lambda: Front.load(tmp_path)),
-        (tmp_path / "answers.safetensors", lambda: load_dataset(tmp_path / "answers.safetensors")),
+        (tmp_path / "answers.safetensors", lambda: load_comparisons(tmp_path / "answers.safetensors")),
     ):
         content = path.read_bytes()
         for damaged in damages(content).values():
@@ -270,9 +270,9 @@ def test_every_damage_of_a_front_and_a_dataset_is_refused_by_name(tmp_path):
         path.write_bytes(content)
         load()
     dataset(1).save(tmp_path / "answers.safetensors")
-    assert len(load_dataset(tmp_path / "answers.safetensors")) == 4
+    assert len(load_comparisons(tmp_path / "answers.safetensors")) == 4
     with pytest.raises(DamagedFileError, match=checksum):
-        load_dataset(tmp_path / "answers.safetensors", checksum)
+        load_comparisons(tmp_path / "answers.safetensors", checksum)
 
 
 def test_every_damage_of_a_checkpoint_is_refused_by_name_and_leftovers_are_swept(tmp_path):

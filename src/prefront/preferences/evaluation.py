@@ -16,7 +16,7 @@ from prefront.exact.mdp import (
     solve,
 )
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.partial_return import RewardModel, accuracy, cross_entropy
 
 NEAR_OPTIMAL = 0.9
@@ -83,7 +83,7 @@ def evaluate_model(
     mdp: TabularMDP,
     true_weights: Any,
     gamma: float = 0.999,
-    held_out: PreferenceDataset | None = None,
+    held_out: Comparisons[Any] | None = None,
     between: Baselines | None = None,
 ) -> RewardQuality:
     """Evaluates a fitted model on one MDP by both measures, which do not follow from each other.

@@ -12,7 +12,7 @@ import numpy as np
 
 from prefront.exact.mdp import expected_features
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.segments import Segments
 from prefront.system.checks import nearest_names
 
@@ -73,7 +73,7 @@ def linear_form(
 
 
 def pair_form(
-    dataset: PreferenceDataset,
+    dataset: Comparisons[Segments],
     statistic: str,
     mdp: TabularMDP | None = None,
     gamma: float = 0.999,

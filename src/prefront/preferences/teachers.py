@@ -1,7 +1,7 @@
 """Teachers: simulated people who own a true reward and compare segments by it.
 
 A teacher is the only thing that knows the reward. It has no attribute that shows it, refuses to be copied or stored,
-and what it hands out is a `PreferenceDataset`: segments, answers and names.
+and what it hands out is a `Comparisons`: segments, answers and names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from prefront.exact.mdp import expected_rewards, solve
 from prefront.exact.tables import TabularMDP, check_mdp
 from prefront.preferences.choice import Choice, Linear, Utility
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.segment_scores import check_state_numbers
 from prefront.preferences.segments import Segments
 from prefront.system.checks import nearest_names
@@ -106,7 +106,7 @@ class Teacher:
         rng: np.random.Generator,
         *,
         person: Any = None,
-    ) -> PreferenceDataset:
+    ) -> Comparisons[Segments]:
         """Asks for n comparisons.
 
         Args:
@@ -134,7 +134,7 @@ class Teacher:
                 f"of {self.__units[asked].max():.4g}. Lower skip_below, or ask about better segments."
             )
         kept, who = np.unique(asked[rows], return_inverse=True)
-        return PreferenceDataset(
+        return Comparisons(
             first[rows],
             second[rows],
             column[rows] / 2,
@@ -167,7 +167,7 @@ class Teacher:
             chances[rows] = self.choice.probabilities(*liked, self.__units[who])
         return chances
 
-    def relabel(self, dataset: PreferenceDataset, rng: np.random.Generator) -> PreferenceDataset:
+    def relabel(self, dataset: Comparisons[Segments], rng: np.random.Generator) -> Comparisons[Segments]:
         """Asks this teacher for the pairs of a dataset, each the person of the same name where all names are known."""
         known = {name: i for i, name in enumerate(self.names)}
         same = set(dataset.names) <= set(known)

@@ -1,5 +1,6 @@
 """Reward models of sequences against a solver of another library, their likelihood, and what they should learn."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,7 +11,8 @@ import scipy.optimize
 
 from prefront.envs.token_gold import choice_probability
 from prefront.envs.token_world import TokenWorldSettings, make_world, report
-from prefront.preferences.comparisons import SequenceComparisons
+from prefront.preferences.comparisons import Comparisons
+from prefront.preferences.items import Sequences
 from prefront.preferences.models import sequences as models
 
 V, L, N = 5, 6, 120
@@ -21,9 +23,7 @@ def comparisons(seed=0, number=N, prompts=False):
     pairs = rng.integers(0, V, (2, number, L + 1))
     if not prompts:
         pairs[:, :, 0] = V
-    return SequenceComparisons(
-        jnp.asarray(pairs[0]), jnp.asarray(pairs[1]), jnp.asarray(rng.integers(0, 2, number), jnp.float32)
-    )
+    return Comparisons(*(Sequences(side, vocabulary=V) for side in pairs), rng.integers(0, 2, number))
 
 
 def counts(sequences):
@@ -42,8 +42,8 @@ def counts(sequences):
 def test_linear_fit_equals_scipy(prompts, l2):
     data = comparisons(1, prompts=prompts)
     weights = np.random.default_rng(2).integers(0, 3, N).astype(np.float64)
-    difference = counts(data.first) - counts(data.second)
-    choice = np.asarray(data.choice, np.float64)
+    difference = counts(data.first.tokens) - counts(data.second.tokens)
+    choice = data.labels
 
     def objective(w):
         s = difference @ w
@@ -52,18 +52,19 @@ def test_linear_fit_equals_scipy(prompts, l2):
         return loss, difference.T @ (weights * (p - choice)) + l2 * w
 
     exact = scipy.optimize.minimize(objective, np.zeros(difference.shape[1]), jac=True, method="L-BFGS-B", tol=1e-14).x
-    table = models.fit(models.RewardModelSettings(l2=l2), jax.random.key(0), data, V, jnp.asarray(weights, jnp.float32))
-    fresh = comparisons(3, prompts=prompts).first
+    table = models.fit(models.RewardModelSettings(l2=l2), jax.random.key(0), data, jnp.asarray(weights, jnp.float32))
+    fresh = comparisons(3, prompts=prompts).first.tokens
     mine = models.model_scores(models.RewardModelSettings(), table, fresh)
     np.testing.assert_allclose(mine, counts(fresh) @ exact, atol=1e-4)
 
 
 def test_linear_fit_beyond_any_rounding_stays_finite():
     data = comparisons(4, number=3)
-    table = models.fit(models.RewardModelSettings(l2=1e-4), jax.random.key(0), data, V)
+    table = models.fit(models.RewardModelSettings(l2=1e-4), jax.random.key(0), data)
     assert np.isfinite(table).all()
-    scores = [models.model_scores(models.RewardModelSettings(), table, one) for one in (data.first, data.second)]
-    assert np.array_equal(scores[0] > scores[1], data.choice > 0.5)
+    sides = data.first.tokens, data.second.tokens
+    scores = [models.model_scores(models.RewardModelSettings(), table, one) for one in sides]
+    assert np.array_equal(scores[0] > scores[1], data.labels > 0.5)
 
 
 def test_choice_probability_by_hand():
@@ -76,8 +77,8 @@ def test_choice_probability_by_hand():
 def test_the_transformer_is_causal_up_to_its_mean_and_sees_order():
     settings = models.RewardModelSettings("transformer", width=8, steps=1)
     data = comparisons(5)
-    parameters = models.fit(settings, jax.random.key(0), data, V)
-    forward = data.first[:4]
+    parameters = models.fit(settings, jax.random.key(0), data)
+    forward = jnp.asarray(data.first.tokens[:4])
     backward = forward.at[:, 1:].set(forward[:, :0:-1])
     assert not np.allclose(
         models.model_scores(settings, parameters, forward), models.model_scores(settings, parameters, backward)
@@ -93,15 +94,15 @@ def test_neural_fits_lower_the_loss_and_vmap_equals_one_by_one(kind):
     def value(sequences):
         return jnp.sum((sequences[:, 1:-1] == 0) & (sequences[:, 2:] == 1), axis=1) + 0.5 * (sequences == 2).sum(1)
 
-    data = data._replace(choice=(value(data.first) > value(data.second)).astype(jnp.float32))
+    data = dataclasses.replace(data, labels=value(data.first.tokens) > value(data.second.tokens))
 
     def loss(parameters):
-        scores = [models.model_scores(settings, parameters, one) for one in (data.first, data.second)]
-        return models.choice_loss(scores[0] - scores[1], data.choice, jnp.ones(100)) / 100
+        scores = [models.model_scores(settings, parameters, one) for one in (data.first.tokens, data.second.tokens)]
+        return models.choice_loss(scores[0] - scores[1], data.labels, jnp.ones(100)) / 100
 
     keys = jax.random.split(jax.random.key(1), 2)
-    fit = jax.jit(lambda key: models.fit(settings, key, data, V))
-    batch = jax.jit(jax.vmap(lambda key: models.fit(settings, key, data, V)))(keys)
+    fit = jax.jit(lambda key: models.fit(settings, key, data))
+    batch = jax.jit(jax.vmap(lambda key: models.fit(settings, key, data)))(keys)
     for i in range(2):
         single = fit(keys[i])
         assert loss(single) < 0.5 * np.log(2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from prefront.exact.mdp import expected_rewards, optimal_successor_features, solve
 from prefront.exact.tables import TabularMDP, stack
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.logistic import padded_size
 from prefront.preferences.models.partial_return import LinearRewardModel, check_table
 from prefront.preferences.models.regret import check_regret
@@ -69,7 +69,7 @@ class ExactRegret(LinearRewardModel):
         super().__post_init__()
         check_regret(self.statistic)
 
-    def fit(self, dataset: PreferenceDataset) -> ExactRegret:
+    def fit(self, dataset: Comparisons[Segments]) -> ExactRegret:
         """Returns the model with the weights of the lowest loss."""
         return self.fit_batch([self], [dataset])[0]
 
@@ -83,7 +83,7 @@ class ExactRegret(LinearRewardModel):
         return evaluate(form, self.learned(), self.values())
 
     @classmethod
-    def fit_batch(cls, models: Sequence[ExactRegret], datasets: Sequence[PreferenceDataset]) -> list[ExactRegret]:
+    def fit_batch(cls, models: Sequence[ExactRegret], datasets: Sequence[Comparisons[Segments]]) -> list[ExactRegret]:
         """Fits all side by side: one call of the exact solver serves them all, until each has stopped."""
         if len({(model.gamma, model.search) for model in models}) > 1:
             raise ValueError("Models that are fitted at once must agree on the discount gamma and the search.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from prefront.exact.mdp import expected_rewards, solve
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.models.partial_return import NotFittedError, RewardModel, check_table
 from prefront.preferences.segment_scores import check_state_numbers
@@ -64,7 +64,7 @@ class ExpandedRegret(RewardModel):
         values = solve(self.mdp, expected_rewards(self.mdp, weights), self.gamma).values
         return np.stack([segments.features() @ weights, values[segments.end], values[segments.start]], 1)
 
-    def fit(self, dataset: PreferenceDataset) -> ExpandedRegret:
+    def fit(self, dataset: Comparisons[Segments]) -> ExpandedRegret:
         """Returns the model with the coefficients of maximum likelihood."""
         check_table(self.mdp, dataset)
         difference = self.parts(dataset.first) - self.parts(dataset.second)

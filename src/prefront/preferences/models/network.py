@@ -13,7 +13,7 @@ import optax
 from scipy.special import expit
 
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.logistic import choice_losses
 from prefront.preferences.models.partial_return import NotFittedError, RewardModel
 from prefront.preferences.segment_scores import check_state_numbers
@@ -86,7 +86,7 @@ class NeuralReward(RewardModel):
             raise NotFittedError("NeuralReward has not been fitted: call fit(dataset) and use what it gives.")
         return self.network
 
-    def fit(self, dataset: PreferenceDataset) -> NeuralReward:
+    def fit(self, dataset: Comparisons[Segments]) -> NeuralReward:
         """Returns the model with a fitted ensemble."""
         sides = [self._inputs(segments) for segments in (dataset.first, dataset.second)]
         shown = np.concatenate([inputs[mask] for inputs, mask in sides])

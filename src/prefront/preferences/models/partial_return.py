@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from prefront.exact.mdp import expected_rewards
 from prefront.exact.tables import TabularMDP
-from prefront.preferences.comparisons import PreferenceDataset
+from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
 from prefront.preferences.segment_scores import evaluate, linear_form, pair_form
 from prefront.preferences.segments import Segments
@@ -49,7 +49,7 @@ class RewardModel(abc.ABC):
         check_between(self, 0, 1, *settings & {"discount"}, closed="right")
 
     @abc.abstractmethod
-    def fit(self, dataset: PreferenceDataset) -> Self:
+    def fit(self, dataset: Comparisons[Segments]) -> Self:
         """Returns the model fitted to all answers of a dataset, whoever gave them; ties count as targets of 0.5."""
 
     @abc.abstractmethod
@@ -64,7 +64,7 @@ class RewardModel(abc.ABC):
         """Returns the probability that the first segment of each pair is preferred, shape (n,)."""
         return np.asarray(expit(self.scores(first) - self.scores(second)))
 
-    def log_likelihood(self, dataset: PreferenceDataset) -> float:
+    def log_likelihood(self, dataset: Comparisons[Segments]) -> float:
         """Returns the sum over answers of label log P(first) + (1 - label) log P(second), nats; always finite."""
         difference = self.scores(dataset.first) - self.scores(dataset.second)
         return float((dataset.labels * difference - np.logaddexp(0.0, difference)).sum())
@@ -74,12 +74,12 @@ class RewardModel(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no reward on tables.")
 
     @classmethod
-    def fit_batch(cls, models: Sequence[Self], datasets: Sequence[PreferenceDataset]) -> list[Self]:
+    def fit_batch(cls, models: Sequence[Self], datasets: Sequence[Comparisons[Segments]]) -> list[Self]:
         """Fits models of this class, see `fit_many`."""
         return [model.fit(dataset) for model, dataset in zip(models, datasets, strict=True)]
 
 
-def fit_many(models: Sequence[Model], datasets: Sequence[PreferenceDataset]) -> list[Model]:
+def fit_many(models: Sequence[Model], datasets: Sequence[Comparisons[Segments]]) -> list[Model]:
     """Fits many models of one class at once, which is much faster for tabular ones than one after the other.
 
     Args:
@@ -99,18 +99,18 @@ def fit_many(models: Sequence[Model], datasets: Sequence[PreferenceDataset]) -> 
     return kinds.pop().fit_batch(models, datasets)
 
 
-def fit_persons(model: Model, dataset: PreferenceDataset) -> dict[str, Model]:
+def fit_persons(model: Model, dataset: Comparisons[Segments]) -> dict[str, Model]:
     """Fits a model of its own to the answers of each person; they share tables and features, not weights."""
     parts = dataset.by_person()
     return dict(zip(parts, fit_many([model] * len(parts), list(parts.values())), strict=True))
 
 
-def cross_entropy(model: RewardModel, dataset: PreferenceDataset) -> float:
+def cross_entropy(model: RewardModel, dataset: Comparisons[Segments]) -> float:
     """Returns minus the mean log-likelihood of answers, nats."""
     return -model.log_likelihood(dataset) / len(dataset)
 
 
-def accuracy(model: RewardModel, dataset: PreferenceDataset) -> float:
+def accuracy(model: RewardModel, dataset: Comparisons[Segments]) -> float:
     """Returns the share of strict answers, those that are no ties, on whose side the model is.
 
     Where the model is indifferent it counts one half.
@@ -175,7 +175,7 @@ class PartialReturn(LinearRewardModel):
     descent: Descent = PUBLISHED
     l2: float = 0.0
 
-    def fit(self, dataset: PreferenceDataset) -> PartialReturn:
+    def fit(self, dataset: Comparisons[Segments]) -> PartialReturn:
         """Returns the model with the weights of maximum likelihood."""
         features = pair_form(dataset, "partial_return", discount=self.discount).features
         found = fit_logistic(features, dataset.labels, self.descent, self.l2)
@@ -186,7 +186,7 @@ class PartialReturn(LinearRewardModel):
         return evaluate(linear_form(segments, "partial_return", discount=self.discount), self.learned())
 
 
-def check_table(mdp: TabularMDP, dataset: PreferenceDataset) -> None:
+def check_table(mdp: TabularMDP, dataset: Comparisons[Segments]) -> None:
     """Raises ValueError unless a dataset has as many features as a single table."""
     if np.ndim(mdp.terminal) != 1:
         raise ValueError(f"A model needs one MDP, got a batch of {len(mdp.terminal)}; use fit_many for batches.")

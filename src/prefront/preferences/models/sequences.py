@@ -18,7 +18,8 @@ import numpy as np
 import optax
 
 from prefront.exact.kl_regularised import CountRewards
-from prefront.preferences.comparisons import SequenceComparisons
+from prefront.preferences.comparisons import Comparisons
+from prefront.preferences.items import Sequences
 from prefront.system.checks import check_least, check_names, check_positive, check_types
 from prefront.system.failures import TrainingFailure, not_finite
 
@@ -93,8 +94,7 @@ def linear_rewards(models: RewardModels) -> CountRewards:
 def fit(
     settings: RewardModelSettings,
     key: jax.Array,
-    comparisons: SequenceComparisons,
-    vocabulary: int,
+    comparisons: Comparisons[Sequences],
     weights: jax.Array | None = None,
 ) -> Any:
     """Fits one model to n comparisons by maximum likelihood of its choices.
@@ -102,15 +102,14 @@ def fit(
     Args:
         settings: Form and fit.
         key: Random key of the initialisation; the linear form has one answer and ignores it.
-        comparisons: n pairs and choices.
-        vocabulary: V.
+        comparisons: n pairs of sequences and the answers, whoever gave them.
         weights: Weight of each pair, shape (n,), such as the counts of a bootstrap; ones by default.
 
     Returns:
         The model's parameters; for the linear form its score table, shape (V + 1, V).
     """
-    weights = jnp.ones_like(comparisons.choice) if weights is None else weights
-    return KINDS[settings.kind].fit(settings, key, comparisons, vocabulary, weights)
+    weights = jnp.ones_like(_choice(comparisons)) if weights is None else weights
+    return KINDS[settings.kind].fit(settings, key, comparisons, weights)
 
 
 def standardise(settings: RewardModelSettings, parameters: Any, sequences: jax.Array) -> RewardModels:
@@ -150,6 +149,10 @@ def choice_loss(difference: jax.Array, choice: jax.Array, weights: jax.Array) ->
     return jnp.sum(weights * (jax.nn.softplus(difference) - choice * difference))
 
 
+def _choice(comparisons: Comparisons[Sequences]) -> jax.Array:
+    return jnp.asarray(comparisons.labels)
+
+
 def _linear_score(settings: RewardModelSettings, table: jax.Array, sequences: jax.Array) -> jax.Array:
     return table[sequences[..., :-1], sequences[..., 1:]].sum(-1)
 
@@ -157,12 +160,12 @@ def _linear_score(settings: RewardModelSettings, table: jax.Array, sequences: ja
 def _linear_fit(
     settings: RewardModelSettings,
     key: jax.Array,
-    comparisons: SequenceComparisons,
-    vocabulary: int,
+    comparisons: Comparisons[Sequences],
     weights: jax.Array,
 ) -> jax.Array:
     """Newton's method with conjugate gradients for its linear systems: no matrix of V^2 columns is ever built."""
-    dtype, choice = comparisons.choice.dtype, comparisons.choice
+    choice, vocabulary = _choice(comparisons), comparisons.first.vocabulary
+    dtype, pairs = choice.dtype, jnp.stack([comparisons.first.tokens, comparisons.second.tokens])
     # A pair that begins with the start symbol is no bigram.
     is_bigram = (jnp.arange(vocabulary + 1) < vocabulary).astype(dtype)[:, None]
 
@@ -171,7 +174,7 @@ def _linear_fit(
         return w[0] + is_bigram * w[1:]
 
     def differences(w: jax.Array) -> jax.Array:
-        first, second = _linear_score(settings, table(w), jnp.stack([comparisons.first, comparisons.second]))
+        first, second = _linear_score(settings, table(w), pairs)
         return first - second
 
     start = jnp.zeros((vocabulary + 2, vocabulary), dtype)
@@ -266,18 +269,18 @@ def _gradient_fit(
     score: Callable[..., jax.Array],
     settings: RewardModelSettings,
     key: jax.Array,
-    comparisons: SequenceComparisons,
-    vocabulary: int,
+    comparisons: Comparisons[Sequences],
     weights: jax.Array,
 ) -> Any:
     """Full-batch AdamW on the mean loss."""
-    parameters = initial(settings, key, vocabulary, comparisons.first.shape[-1] - 1)
+    first, second = comparisons.first.tokens, comparisons.second.tokens
+    parameters, choice = initial(settings, key, comparisons.first.vocabulary, first.shape[-1] - 1), _choice(comparisons)
     schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
     optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
 
     def loss(p: Any) -> jax.Array:
-        difference = score(settings, p, comparisons.first) - score(settings, p, comparisons.second)
-        return choice_loss(difference, comparisons.choice, weights) / weights.sum()
+        difference = score(settings, p, first) - score(settings, p, second)
+        return choice_loss(difference, choice, weights) / weights.sum()
 
     def update(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
         p, state = carry
