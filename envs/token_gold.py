@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prefront.preferences.choice import answer_probabilities
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
 
@@ -133,23 +134,6 @@ def gold_value(gold: SequenceGold, sequences: jax.Array) -> jax.Array:
     return gold_attributes(gold, sequences).mean(-1) - gold.unseen_weight * repetition
 
 
-def choice_probability(
-    difference: jax.Array, rationality: jax.Array | float, label_noise: jax.Array | float
-) -> jax.Array:
-    """Returns the probability that the first is chosen: Bradley-Terry, then a mistake with the given rate.
-
-    Args:
-        difference: Attribute of the first minus that of the second, in standard deviations.
-        rationality: Inverse temperature per standard deviation.
-        label_noise: Rate at which an answer is turned around.
-
-    Returns:
-        Probabilities in the shape of `difference`.
-    """
-    rational = jax.nn.sigmoid(rationality * difference)
-    return (1 - label_noise) * rational + label_noise * (1 - rational)
-
-
 def compare(
     key: jax.Array,
     gold: SequenceGold,
@@ -173,8 +157,9 @@ def compare(
     """
     every = gold_attributes(gold, jnp.stack([first, second]))
     own = jnp.arange(first.shape[0])
-    difference = (every[0] - every[1])[own, :, own]
-    chosen = jax.random.uniform(key, difference.shape) < choice_probability(difference, rationality, label_noise)
+    liked, other = every[0][own, :, own], every[1][own, :, own]
+    probability = answer_probabilities(liked, other, rationality, mistakes=label_noise)[..., 2]
+    chosen = jax.random.uniform(key, probability.shape) < probability
     components, vocabulary = first.shape[0], gold.networks.embedding.shape[-2] - 1
     left, right = (Sequences(tokens, vocabulary=vocabulary) for tokens in (first, second))
     person = jnp.broadcast_to(own[:, None], chosen.shape)

@@ -13,7 +13,6 @@ import numpy as np
 from prefront.envs.token_gold import (
     SequenceGold,
     TeacherNetworks,
-    choice_probability,
     compare,
     draw_networks,
     gold_attributes,
@@ -21,6 +20,7 @@ from prefront.envs.token_gold import (
     standardise_gold,
 )
 from prefront.exact.kl_regularised import MarkovReference, reference_policy, reward_moments, sample
+from prefront.preferences.choice import answer_probabilities
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
 from prefront.preferences.models.sequences import (
@@ -336,11 +336,11 @@ def _report(
     rewards, attributes, golds = _judge(settings, world, first)
     other_rewards, other_attributes, _ = _judge(settings, world, second)
     own = jnp.arange(settings.components)
-    difference = (attributes - other_attributes)[own, :, own]
+    liked, other = attributes[own, :, own], other_attributes[own, :, own]
     predicted = ((rewards - other_rewards) * world.models.scale)[own, :, own]
-    true = choice_probability(difference, rationality, label_noise)
+    true = answer_probabilities(liked, other, rationality, mistakes=label_noise)[..., 2]
     return ModelReport(
-        jnp.mean((predicted > 0) == (difference > 0), axis=1),
+        jnp.mean((predicted > 0) == (liked > other), axis=1),
         jax.vmap(_pearson)(rewards[own, :, own], attributes[own, :, own]),
         jax.vmap(_pearson)(rewards[own, :, own], golds),
         jax.vmap(_calibration_error)(jax.nn.sigmoid(predicted), true),

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
@@ -113,33 +115,65 @@ class Choice:
         """Whether answers depend on the unit of statistics."""
         return self.rationality is not None or self.equal_within is not None or self.skip_below is not None
 
-    def probabilities(self, first: np.ndarray, second: np.ndarray, scale: float) -> np.ndarray:
-        """Returns the probabilities of the answers 0, 0.5, 1 and of no answer.
+    def probabilities(self, first: Any, second: Any, scale: Any) -> Any:
+        """Returns the probabilities of the answers 0, 0.5, 1 and of no answer, see `answer_probabilities`."""
+        return answer_probabilities(
+            first,
+            second,
+            self.rationality,
+            scale,
+            self.mistakes,
+            self.equal_within,
+            self.skip_below,
+            self.tie_tolerance,
+        )
 
-        Args:
-            first: Statistics of the first segments, shape (n,).
-            second: Statistics of the second segments, shape (n,).
-            scale: The unit of statistics.
 
-        Returns:
-            Shape (n, 4), rows sum to 1.
-        """
-        difference = first - second
-        if self.rationality is None:
-            tie = np.abs(difference) <= self.tie_tolerance * np.maximum(1, np.maximum(np.abs(first), np.abs(second)))
-            prefer = (difference > 0).astype(np.float64)
-        else:
-            tie = np.zeros(len(difference), bool)
-            prefer = expit(self.rationality * difference / scale)
-        if self.equal_within is not None:
-            tie |= np.abs(difference) <= self.equal_within * scale
-        prefer = (1 - self.mistakes) * prefer + self.mistakes * (1 - prefer)
-        strict = np.stack([1 - prefer, np.zeros_like(prefer), prefer, np.zeros_like(prefer)], -1)
-        answers = np.where(tie[:, None], [0.0, 1.0, 0.0, 0.0], strict)
-        if self.skip_below is not None:
-            skipped = np.maximum(first, second) < self.skip_below * scale
-            answers = np.where(skipped[:, None], [0.0, 0.0, 0.0, 1.0], answers)
-        return answers
+def answer_probabilities(
+    first: Any,
+    second: Any,
+    rationality: Any,
+    scale: Any = 1.0,
+    mistakes: Any = 0.0,
+    equal_within: Any = None,
+    skip_below: Any = None,
+    tie_tolerance: float = 1e-9,
+) -> Any:
+    """Returns the probabilities of the answers 0, 0.5, 1 and of no answer, on NumPy or in compiled programs.
+
+    Args:
+        first: Statistics of the first items, NumPy or JAX, shape (...).
+        second: Statistics of the second items, shape (...).
+        rationality: As in `Choice`; unlike there 0, chance, is allowed, and numbers may be traced.
+        scale: The unit of statistics.
+        mistakes: As in `Choice`.
+        equal_within: As in `Choice`.
+        skip_below: As in `Choice`.
+        tie_tolerance: As in `Choice`.
+
+    Returns:
+        Shape (..., 4), rows sum to 1.
+    """
+    compiled = isinstance(first, jax.Array)
+    xp: Any = jnp if compiled else np
+    difference = first - second
+    if rationality is None:
+        tie = xp.abs(difference) <= tie_tolerance * xp.maximum(1, xp.maximum(xp.abs(first), xp.abs(second)))
+        prefer = (difference > 0).astype(difference.dtype)
+    else:
+        tie = xp.zeros(difference.shape, bool)
+        prefer = (jax.nn.sigmoid if compiled else expit)(rationality * difference / scale)
+    if equal_within is not None:
+        tie |= xp.abs(difference) <= equal_within * scale
+    prefer = (1 - mistakes) * prefer + mistakes * (1 - prefer)
+    nobody = xp.zeros_like(prefer)
+    answers = xp.stack([1 - prefer, nobody, prefer, nobody], -1)
+    # What certainly happens: an answer of "equal", and none.
+    equal, none = (xp.asarray(row, prefer.dtype) for row in ([0, 1, 0, 0], [0, 0, 0, 1]))
+    answers = xp.where(tie[..., None], equal, answers)
+    if skip_below is not None:
+        answers = xp.where((xp.maximum(first, second) < skip_below * scale)[..., None], none, answers)
+    return answers
 
 
 def _check_weights(weights: Any, least: float = -np.inf) -> None:

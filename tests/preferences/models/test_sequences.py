@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from prefront.envs.token_gold import choice_probability
 from prefront.envs.token_world import TokenWorldSettings, make_world, report
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
@@ -65,13 +64,6 @@ def test_linear_fit_beyond_any_rounding_stays_finite():
     sides = data.first.tokens, data.second.tokens
     scores = [models.model_scores(models.RewardModelSettings(), table, one) for one in sides]
     assert np.array_equal(scores[0] > scores[1], data.labels > 0.5)
-
-
-def test_choice_probability_by_hand():
-    assert choice_probability(jnp.array(0.0), 3.0, 0.1) == pytest.approx(0.5)
-    assert choice_probability(jnp.array(100.0), 3.0, 0.1) == pytest.approx(0.9)
-    assert choice_probability(jnp.array(1.0), np.log(3.0), 0.0) == pytest.approx(0.75)
-    assert choice_probability(jnp.array(5.0), 0.0, 0.3) == pytest.approx(0.5)
 
 
 def test_the_transformer_is_causal_up_to_its_mean_and_sees_order():
