@@ -12,12 +12,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront.experiments.constrained_rlhf_claims import METHODS, PLACES
+from prefront.experiments.constrained_rlhf_claims import METHODS, PLACES, decide, summarise
+from prefront.experiments.constrained_rlhf_figures import draw
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -27,8 +27,7 @@ from prefront.experiments.token_worlds import (
     learner_rows,
     made_world,
 )
-from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Rows, Study
 from prefront.system.checks import (
     MANY,
     check_between,
@@ -38,7 +37,6 @@ from prefront.system.checks import (
     check_names,
     check_types,
 )
-from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from prefront.exact.kl_constrained import DualSolution
@@ -104,14 +102,27 @@ _SMOKE = Settings(
     search_iterations=80,
     search_evaluations=6,
 )
-PRESETS = {"smoke": _SMOKE, "paper": Settings()}
-SEEDS = {"smoke": range(2), "paper": range(1000, 1010)}
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names the pieces: proxy points, one per method, misplaced thresholds, and the two searches."""
-    searches = [f"search.{name}" for name in SEARCHES] if settings.grid else []
-    return ["proxy", *settings.methods, *(["placed"] if settings.placed else []), *searches]
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work.
+
+    Attributes:
+        kind: "proxy": proxy points; "method": one method at the joint proxy point; "placed": misplaced thresholds;
+            "search": one search for thresholds.
+        name: Which method or search.
+    """
+
+    kind: Literal["proxy", "method", "placed", "search"]
+    name: str | None = None
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns the pieces of work."""
+    methods = [Cell("method", name) for name in settings.methods]
+    searches = [Cell("search", name) for name in SEARCHES] if settings.grid else []
+    return [Cell("proxy"), *methods, *([Cell("placed")] if settings.placed else []), *searches]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -123,13 +134,14 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         thresholds are. `points`: proxy points and the exact optimum there. `search`: by sequences spent, `gold`, by
         which searches choose, and `test_gold`, of other sequences.
     """
-    if job.part == "proxy":
+    kind, name = job.cell.kind, job.cell.name
+    if kind == "proxy":
         return _proxy(settings, seed, job)
-    if job.part == "placed":
+    if kind == "placed":
         return {"curves": _placed(settings, seed, job)}
-    if job.part.startswith("search."):
-        return {"search": (_grid if job.part == "search.grid" else _nm_ppo)(settings, seed, job)}
-    rows = _method(settings, seed, job, job.part, "joint", settings.longer)
+    if kind == "search":
+        return {"search": (_grid if name == "grid" else _nm_ppo)(settings, seed, job)}
+    rows = _method(settings, seed, job, name, "joint", settings.longer)
     return {"curves": [{"study": "methods", **row} for row in rows]}
 
 
@@ -296,25 +308,15 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     return rows
 
 
-def claims(results: Results) -> list[Claim]:
-    """Decides one claim per figure of the paper, and those that need an exact answer."""
-    from prefront.experiments.constrained_rlhf_claims import decide
-
-    return decide(results)
-
-
-def summary(results: Results) -> Table:
-    """Returns one row per method: gold, KL, and the distances to the exact optimum at the end of training."""
-    from prefront.experiments.constrained_rlhf_claims import summarise
-
-    return summarise(results)
-
-
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws the paper's figures from the stored tables."""
-    from prefront.experiments.constrained_rlhf_figures import draw
-
-    return draw(results, folder)
+STUDY = Study(
+    presets={"smoke": _SMOKE, "paper": Settings()},
+    seeds={"smoke": range(2), "paper": range(1000, 1010)},
+    run=run,
+    cells=cells,
+    claims=[decide],
+    figures=[draw],
+    summary=summarise,
+)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
-from prefront.runs.study import Job, Rows
+from prefront.runs.study import Job, Rows, Study
 from prefront.system.checks import (
     MANY,
     check_between,
@@ -41,8 +41,6 @@ from prefront.system.checks import (
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
-
-__all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
 
 WHERE_FROM = """The human preferences are not part of this package, because they carry no licence. They come with
 "Influencing humans to conform to preference models for RLHF" (Hatgis-Kessell et al., 2025, arXiv 2501.06416), as three
@@ -110,20 +108,37 @@ class Settings:
 _SMALL = Settings(
     data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, simulated_preferences=120,
 )  # fmt: skip
-PRESETS = {"paper": Settings(), "smoke": _SMALL}
-SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names for each condition two pieces for cross-validation, and one for each number of preferences.
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work in one condition.
+
+    Attributes:
+        condition: The condition.
+        kind: "given" and "learned": cross-validation with the true reward given or a learned one; "learning": what is
+            learned from few preferences.
+        preferences: How few.
+    """
+
+    condition: str
+    kind: Literal["given", "learned", "learning"]
+    preferences: int | None = None
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns for each condition two pieces for cross-validation, and one for each number of preferences.
 
     Raises:
         ValueError: No data are named, the folder does not exist, or it lacks a condition; the message says where data
             come from, or which conditions there are.
         DamagedFileError: A condition lacks a file.
     """
-    pieces = ["folds.given", "folds.learned", *(f"learning.{size}" for size in settings.preferences)]
-    return [f"{condition}.{piece}" for condition in _conditions(settings) for piece in pieces]
+    found: list[Cell] = []
+    for condition in _conditions(settings):
+        found += [Cell(condition, "given"), Cell(condition, "learned")]
+        found += [Cell(condition, "learning", size) for size in settings.preferences]
+    return found
 
 
 def _conditions(settings: Settings) -> list[str]:
@@ -153,13 +168,13 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         return.
     """
     mdp = _task()
-    condition, kind, which = job.part.rsplit(".", 2)
-    dataset = _dataset(settings, seed, mdp, condition)
-    if kind == "folds":
-        rows = _folds(settings, seed, dataset, which, job)
+    cell: Cell = job.cell
+    dataset = _dataset(settings, seed, mdp, cell.condition)
+    if cell.preferences is None:
+        table, rows = "folds", _folds(settings, seed, dataset, cell.kind, job)
     else:
-        rows = _learning(settings, seed, dataset, int(which), job)
-    return {kind: [{"condition": condition, **row} for row in rows]}
+        table, rows = "learning", _learning(settings, seed, dataset, cell.preferences, job)
+    return {table: [{"condition": cell.condition, **row} for row in rows]}
 
 
 @functools.cache
@@ -280,6 +295,17 @@ def _learning(settings: Settings, seed: int, dataset: Comparisons[Any], size: in
         ]
         job.report(number + 1, len(models.LEARNED))
     return rows
+
+
+STUDY = Study(
+    presets={"paper": Settings(), "smoke": _SMALL},
+    seeds={"paper": range(1000, 1001), "smoke": range(1)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

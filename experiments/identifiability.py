@@ -23,7 +23,7 @@ import numpy as np
 from prefront.reports import plots
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PAPER = "Knox et al. (2024), theorem 3.2"
 STUDIES = {"constant": "constant added", "discount": "other discount", "lottery": "other prize"}
-Study = Literal["constant", "discount", "lottery"]
+Pair = Literal["constant", "discount", "lottery"]
 NOTHING_CHANGED = 1e-9
 
 
@@ -52,7 +52,7 @@ class Settings:
         comparisons: Random pairs of segments on which the teachers by regret are compared.
     """
 
-    studies: tuple[Study, ...] = ("constant", "discount", "lottery")
+    studies: tuple[Pair, ...] = ("constant", "discount", "lottery")
     tasks: int = 100
     gamma: float = 0.999
     length: int = 3
@@ -74,10 +74,6 @@ class Settings:
             raise ValueError(f"prizes must be two different numbers above 52, got {self.prizes}.")
 
 
-PRESETS = {"paper": Settings(), "smoke": Settings(tasks=3, comparisons=200)}
-SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
-
-
 @dataclasses.dataclass(frozen=True)
 class _Twin:
     """Two tasks with the same transitions."""
@@ -89,9 +85,16 @@ class _Twin:
     noiseless: bool
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names one piece of work per study."""
-    return list(settings.studies)
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work: all twins of one study."""
+
+    study: Pair
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns one piece of work per study."""
+    return [Cell(study) for study in settings.studies]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -103,10 +106,10 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         `other_actions` is the share of states whose optimal actions differ, `scaled_return` that of the second task's
         optimal policy in the first.
     """
-    rows = []
-    for number, twin in enumerate(_twins(settings, seed, job.part)):
+    rows, study = [], job.cell.study
+    for number, twin in enumerate(_twins(settings, seed, study)):
         rng = np.random.default_rng((seed, number))
-        rows.append({"study": job.part, "task": number, **_compare(twin, settings.comparisons, rng)})
+        rows.append({"study": study, "task": number, **_compare(twin, settings.comparisons, rng)})
         job.report(number + 1, settings.tasks)
     return {"twins": rows}
 
@@ -316,6 +319,17 @@ def _strip(axes: Any, values: np.ndarray, height: float, number: int, label: str
     look = {**plots.look(number), "linestyle": "none"}
     axes.plot(values, spread, markersize=2.5, markeredgewidth=0, alpha=0.6, label=label, **look)
     axes.plot([np.median(values)] * 2, [height - 0.2, height + 0.2], color=look["color"], linewidth=2)
+
+
+STUDY = Study(
+    presets={"paper": Settings(), "smoke": Settings(tasks=3, comparisons=200)},
+    seeds={"paper": range(1000, 1001), "smoke": range(1)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from prefront.experiments.near_optimality import (
 from prefront.reports import plots
 from prefront.reports.claim_forms import share
 from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
 
@@ -91,15 +91,20 @@ class Settings:
         check_between(self, 0, 1, "gamma")
 
 
-PRESETS = {"paper": Settings(), "smoke": Settings(tasks=3, chunk=3, preferences=(100,))}
-SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work: a chunk of tasks with one kind of answers and segments."""
+
+    labels: Labels
+    absorbing: Absorbing
+    chunk: int
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names one piece of work per kind of answers, kind of segments and chunk of tasks."""
+def cells(settings: Settings) -> list[Cell]:
+    """Returns one piece of work per kind of answers, kind of segments and chunk of tasks."""
     chunks = -(-settings.tasks // settings.chunk)
     return [
-        f"{labels}.{absorbing}.{chunk}"
+        Cell(labels, absorbing, chunk)
         for labels in settings.labels
         for absorbing in settings.absorbing
         for chunk in range(chunks)
@@ -118,22 +123,22 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     from prefront.envs.random_delivery import RandomDelivery, generate
     from prefront.exact.tables import unstack
 
-    labels, absorbing, number = job.part.split(".")
-    first = int(number) * settings.chunk
+    cell: Cell = job.cell
+    first = cell.chunk * settings.chunk
     count = min(settings.chunk, settings.tasks - first)
-    params, truths = generate(jax.random.fold_in(jax.random.key(seed), int(number)), count)
+    params, truths = generate(jax.random.fold_in(jax.random.key(seed), cell.chunk), count)
     tasks = unstack(RandomDelivery().table(params))
     rows = []
     for row, (mdp, truth) in enumerate(zip(tasks, truths, strict=True)):
-        common = {"labels": labels, "absorbing": absorbing, "task": first + row}
+        common = {"labels": cell.labels, "absorbing": cell.absorbing, "task": first + row}
         rng = np.random.default_rng((seed, first + row))
-        rows += [{**common, **found} for found in _fits(settings, mdp, truth, labels, absorbing, rng)]
+        rows += [{**common, **found} for found in _fits(settings, mdp, truth, cell, rng)]
         job.report(row + 1, count)
     return {"fits": rows}
 
 
 def _fits(
-    settings: Settings, mdp: TabularMDP, truth: np.ndarray, labels: str, absorbing: str, rng: np.random.Generator
+    settings: Settings, mdp: TabularMDP, truth: np.ndarray, cell: Cell, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     from prefront.exact.mdp import baselines, expected_rewards
     from prefront.preferences.choice import Choice, Linear
@@ -147,9 +152,9 @@ def _fits(
         "strict": Choice(scale=1.0),
         "stochastic": Choice(rationality=1.0, scale=1.0),
     }
-    teacher = Teacher("optimal_advantage", Linear(truth), choices[labels], mdp=mdp, gamma=settings.gamma)
+    teacher = Teacher("optimal_advantage", Linear(truth), choices[cell.labels], mdp=mdp, gamma=settings.gamma)
     size = max(settings.preferences)
-    if absorbing == "with":
+    if cell.absorbing == "with":
         first, second = (sample_segments(mdp, size, settings.length, rng, absorbing=True) for _ in range(2))
     else:
         first, second = (_full_segments(mdp, size, settings.length, rng) for _ in range(2))
@@ -307,6 +312,17 @@ def plot(results: Results, folder: Path) -> list[Path]:
         for axes in panels:
             label_numbers(axes, levels)
         return plots.save(figure, folder, "optimal_advantage")
+
+
+STUDY = Study(
+    presets={"paper": Settings(), "smoke": Settings(tasks=3, chunk=3, preferences=(100,))},
+    seeds={"paper": range(1000, 1001), "smoke": range(1)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from prefront.experiments.overoptimization_figures import SOURCES, peaks
+from prefront.experiments.overoptimization_figures import SOURCES, draw, peaks
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
@@ -29,7 +28,7 @@ from prefront.experiments.token_worlds import (
 from prefront.reports.claim_forms import Way, bounded, larger, share, trend
 from prefront.reports.claims import Claim
 from prefront.reports.overoptimization import FORMS
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
 
@@ -38,6 +37,7 @@ MOSKOVITZ = "Moskovitz et al. (2024), Section 4"
 STRONGEST = 1000.0  # Rewards have unit variance: at such a multiplier the exact policy is all but deterministic.
 FALL = 0.5
 AGREEMENT, NEAR = 0.2, 15.0
+Learner = Literal["ppo_annealed_kl", "ppo"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Settings:
     correlations: tuple[float, ...] = (-0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
     pairs: tuple[int, ...] = (125, 250, 500, 1000, 2000)
     label_noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3)
-    learners: tuple[Literal["ppo_annealed_kl", "ppo"], ...] = ("ppo_annealed_kl", "ppo")
+    learners: tuple[Learner, ...] = ("ppo_annealed_kl", "ppo")
     models: tuple[str, ...] = ("mlp-8", "mlp-32", "transformer-16", "transformer-32")
     largest_multiplier: float = 8.0
     points: int = 33
@@ -119,14 +119,27 @@ _SMOKE = Settings(
     largest_n=256,
     pools=2,
 )
-PRESETS = {"smoke": _SMOKE, "paper": Settings()}
-SEEDS = {"smoke": range(2), "paper": range(1000, 1010)}
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names the pieces: exact paths, learners, best-of-n, and the reward models that have no exact path."""
-    data = ["data"] if _variants(settings) else []
-    return ["exact", *data, *settings.learners, *(f"model.{name}" for name in settings.models)]
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work.
+
+    Attributes:
+        kind: "exact": exact paths and best-of-n; "data": exact paths by what reward models learn from; "learner": one
+            learner; "model": one reward model that has no exact path.
+        name: Which learner or reward model.
+    """
+
+    kind: Literal["exact", "data", "learner", "model"]
+    name: str | None = None
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns the pieces of work."""
+    data = [Cell("data")] if _variants(settings) else []
+    learners = [Cell("learner", name) for name in settings.learners]
+    return [Cell("exact"), *data, *learners, *(Cell("model", name) for name in settings.models)]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -137,19 +150,19 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         "ppo", "ppo_annealed_kl" or "best_of_n"), `model`, `correlation`, `pairs`, `label_noise`, and `iteration` or
         `n` where they apply. `models`: what the reward models are worth on held-out pairs.
     """
-    kind, _, model = job.part.partition(".")
+    kind, name = job.cell.kind, job.cell.name
     if kind == "exact":
         return _with_reports(settings, settings.world, seed, "linear", _exact(settings, seed))
     if kind == "data":
         return {"curves": [row for world in _variants(settings) for row in _path(settings, world, seed)]}
     if kind == "model":
-        curves = _learner(settings, settings.world, seed, "ppo_annealed_kl", job, model)
+        curves = _learner(settings, settings.world, seed, "ppo_annealed_kl", job, name)
         return _with_reports(
-            settings, settings.world, seed, model, curves + _best_of_n(settings, settings.world, seed, model)
+            settings, settings.world, seed, name, curves + _best_of_n(settings, settings.world, seed, name)
         )
-    correlations = settings.correlations if kind == "ppo_annealed_kl" else (settings.world.correlation,)
+    correlations = settings.correlations if name == "ppo_annealed_kl" else (settings.world.correlation,)
     worlds = [dataclasses.replace(settings.world, correlation=one) for one in _with_default(settings, correlations)]
-    return {"curves": [row for world in worlds for row in _learner(settings, world, seed, kind, job)]}
+    return {"curves": [row for world in worlds for row in _learner(settings, world, seed, name, job)]}
 
 
 def _with_default(settings: Settings, correlations: tuple[float, ...]) -> list[float]:
@@ -373,11 +386,15 @@ def summary(results: Results) -> Table:
     return Table.from_rows(rows)
 
 
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws the curves, the location of the peak, and what pairs, noise and the model change."""
-    from prefront.experiments.overoptimization_figures import draw
-
-    return draw(results, folder)
+STUDY = Study(
+    presets={"smoke": _SMOKE, "paper": Settings()},
+    seeds={"smoke": range(2), "paper": range(1000, 1010)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[draw],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

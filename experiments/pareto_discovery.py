@@ -12,18 +12,17 @@ import dataclasses
 import functools
 import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from prefront.experiments.pareto_discovery_figures import METHODS, draw
 from prefront.pareto import indicators
-from prefront.policies.scores import Truth
 from prefront.reports import statistics
 from prefront.reports.claim_forms import at_the_ceiling, bounded, in_every, larger
 from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.cells import cell_name
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import (
     MANY,
     check_distinct,
@@ -39,10 +38,12 @@ from prefront.tasks.registry import ENVIRONMENTS, make
 if TYPE_CHECKING:
     from prefront.agents.cmorl import CMORLConfig
     from prefront.policies.front import Front
+    from prefront.policies.scores import Truth
     from prefront.tasks.environment import Environment
 
 PAPER = "Liu et al. (2025), C-MORL"
 STATED_GAIN = "up to 35 % over other MORL methods; of linear scalarisation it states nothing"
+Method = Literal["C-MORL", "linear"]
 FULL = 1 - 1e-9
 MOST_VIOLATIONS = 0.1
 TEST_SEED = 2**31 - 1  # No training run has this seed or the one before.
@@ -76,7 +77,7 @@ class Settings:
     """
 
     environments: tuple[str, ...] = DISCRETE
-    methods: tuple[Literal["C-MORL", "linear"], ...] = ("C-MORL", "linear")
+    methods: tuple[Method, ...] = ("C-MORL", "linear")
     agent_preset: Literal["tuned", "published"] = "tuned"
     budget: float = 1.0
     test_episodes: int = 200
@@ -97,17 +98,17 @@ class Settings:
                 _config(self, name, method)
 
 
-PRESETS = {
-    "smoke": Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02),
-    "tuned": Settings(),
-    "published": Settings(agent_preset="published"),
-}
-SEEDS = {"smoke": range(2), "tuned": range(1000, 1008), "published": range(1000, 1005)}
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work: the training of one method on one environment."""
+
+    environment: str
+    method: Method
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names one piece of work per environment and method."""
-    return [f"{name}.{method}" for name in settings.environments for method in settings.methods]
+def cells(settings: Settings) -> list[Cell]:
+    """Returns one piece of work per environment and method."""
+    return [Cell(name, method) for name in settings.environments for method in settings.methods]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -120,7 +121,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """
     from prefront.agents.cmorl import Progress, train
 
-    name, method = job.part.split(".")
+    name, method = job.cell.environment, job.cell.method
     environment, truth = _task(name)
     id = f"prefront/{name}-v0"
     config = _config(settings, name, method)
@@ -194,6 +195,8 @@ def _test(front: Front, environment: Environment, episodes: int) -> np.ndarray:
 
 @functools.cache
 def _task(name: str) -> tuple[Environment, Truth]:
+    from prefront.policies.scores import Truth
+
     environment = make(f"prefront/{name}-v0")
     return environment, Truth.of(environment)
 
@@ -305,9 +308,8 @@ def summary(results: Results) -> Table:
             share = found["share"]
             known = bool(np.isfinite(share).all())
             interval = statistics.stratified_bootstrap(share if known else found["hypervolume"])
-            seconds = (
-                results.timing.where(part=f"{name}.{method}")["cpu_seconds"] if len(results.timing) else [math.nan]
-            )
+            cell = cell_name(Cell(name, method))
+            seconds = results.timing.where(cell=cell)["cpu_seconds"] if len(results.timing) else [math.nan]
             rows.append(
                 {
                     "environment": name,
@@ -337,9 +339,19 @@ def _iqm(values: Any) -> float:
     return float(statistics.iqm(values))
 
 
-def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws one figure per environment, and one with the share of the true hypervolume in all of them."""
-    return draw(results, folder)
+STUDY = Study(
+    presets={
+        "smoke": Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02),
+        "tuned": Settings(),
+        "published": Settings(agent_preset="published"),
+    },
+    seeds={"smoke": range(2), "tuned": range(1000, 1008), "published": range(1000, 1005)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[draw],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

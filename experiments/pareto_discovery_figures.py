@@ -19,7 +19,7 @@ METHODS = {"C-MORL": "C-MORL", "linear": "linear scalarisation"}
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draws all figures; returns their paths."""
+    """Draws one figure per environment, and one with the share of the true hypervolume in all of them."""
     paths = []
     with plots.style():
         for name in results.settings.environments:

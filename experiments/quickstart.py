@@ -8,20 +8,21 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Literal
 
 from prefront.experiments import overoptimization, pareto_discovery, quickstart_preferences
 from prefront.experiments.token_worlds import LearnerSettings
 from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import check_types
 from prefront.system.tables import Table
 
+Name = Literal["fronts", "curve", "choices"]
 # The studies of the tour, by the name of their settings.
-STUDIES: dict[str, ModuleType] = {
-    "fronts": pareto_discovery,
-    "curve": overoptimization,
-    "choices": quickstart_preferences,
+STUDIES: dict[Name, Study] = {
+    "fronts": pareto_discovery.STUDY,
+    "curve": overoptimization.STUDY,
+    "choices": quickstart_preferences.CHOICES,
 }
 
 _CURVE = overoptimization.Settings(
@@ -60,39 +61,57 @@ _SHORT = dataclasses.replace(_CURVE, learner=LearnerSettings(iterations=40, sequ
 _FEW = quickstart_preferences.Settings(preferences=(30,), draws=4, fresh=50)
 _TINY = pareto_discovery.Settings(environments=("DeepSeaTreasure", "FruitTree"), budget=0.02)
 
-PRESETS = {"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()}
-SEEDS = {"tour": range(1000, 1003), "smoke": range(2), "paper": range(1000, 1010)}
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell of one of the studies."""
+
+    study: Name
+    cell: Any
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names the parts of all studies, each behind its study's name."""
-    return [f"{name}.{part}" for name, study in STUDIES.items() for part in study.parts(getattr(settings, name))]
+def cells(settings: Settings) -> list[Cell]:
+    """Returns the cells of all studies."""
+    return [Cell(name, cell) for name, study in STUDIES.items() for cell in study.cells(getattr(settings, name))]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
-    """Does one part of one study."""
-    name, _, part = job.part.partition(".")
-    rows: dict[str, Rows] = STUDIES[name].run(getattr(settings, name), seed, dataclasses.replace(job, part=part))
-    return rows
+    """Does one cell of one study."""
+    cell: Cell = job.cell
+    own = dataclasses.replace(job, cell=cell.cell)
+    return dict(STUDIES[cell.study].run(getattr(settings, cell.study), seed, own))
 
 
 def claims(results: Results) -> list[Claim]:
     """Gathers the claims of all studies."""
-    return [claim for name, study in STUDIES.items() for claim in study.claims(_of(results, name))]
+    return [claim for name, study in STUDIES.items() for decide in study.claims for claim in decide(_of(results, name))]
 
 
 def summary(results: Results) -> Table:
     """Puts the summaries of all studies below each other."""
-    return Table.concatenate([study.summary(_of(results, name)) for name, study in STUDIES.items()])
+    summaries = [study.summary(_of(results, name)) for name, study in STUDIES.items() if study.summary is not None]
+    return Table.concatenate(summaries)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws the figures of all studies."""
-    return [path for name, study in STUDIES.items() for path in study.plot(_of(results, name), folder)]
+    return [path for name, study in STUDIES.items() for path in study.draw(_of(results, name), folder)]
 
 
-def _of(results: Results, name: str) -> Results:
-    return results.under(name, getattr(results.settings, name))
+def _of(results: Results, name: Name) -> Results:
+    settings = getattr(results.settings, name)
+    return results.of_cells({Cell(name, cell): cell for cell in STUDIES[name].cells(settings)}, settings)
+
+
+STUDY = Study(
+    presets={"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()},
+    seeds={"tour": range(1000, 1003), "smoke": range(2), "paper": range(1000, 1010)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from prefront.experiments.near_optimality import PAPER, in_order, label_numbers,
 from prefront.reports import plots
 from prefront.reports.claims import Claim
 from prefront.reports.evidence import Mean
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
 
@@ -49,11 +49,6 @@ class Settings:
         check_most(self, MANY, "preferences", "fresh")
         check_least(self, 1, "preferences", "draws", "length", "fresh")
         check_between(self, 0, 1, "gamma")
-
-
-def parts(settings: Settings) -> list[str]:
-    """Names the one piece of work."""
-    return ["delivery"]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -161,3 +156,12 @@ def plot(results: Results, folder: Path) -> list[Path]:
         left.set_ylim(0, 1.02)
         left.legend(loc="upper left", title="model", title_fontsize=8)
         return plots.save(figure, folder, "choices_by_regret")
+
+
+CHOICES = Study(
+    presets={"tour": Settings(), "smoke": Settings(preferences=(30,), draws=4, fresh=50)},
+    run=run,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from prefront.experiments.regret_preferences_report import claims, plot, summary
-from prefront.runs.study import Job, Rows
+from prefront.runs.study import Job, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from prefront.preferences.comparisons import Comparisons
     from prefront.preferences.teachers import Statistic
 
-__all__ = ["PRESETS", "SEEDS", "Settings", "claims", "parts", "plot", "run", "summary"]
-
-Study = Literal["matrix", "lengths", "risky"]
+Question = Literal["matrix", "lengths", "risky"]
 Labels = Literal["noiseless", "stochastic"]
 Learner = Literal["partial_return", "regret", "regret_coverage", "regret_exact", "regret_deterministic"]
 MOST_TASKS = 100_000
@@ -81,7 +79,7 @@ class Settings:
         gamma: Discount of values and returns.
     """
 
-    studies: tuple[Study, ...] = ("matrix", "lengths", "risky")
+    studies: tuple[Question, ...] = ("matrix", "lengths", "risky")
     mdps: int = 200
     risky_mdps: int = 200
     chunk: int = 10
@@ -129,16 +127,6 @@ class Settings:
         return [cell for cell in CELLS[study] if cell[0] in self.learners]
 
 
-PRESETS = {
-    "paper": Settings(),
-    "smoke": Settings(
-        mdps=4, risky_mdps=2, chunk=4, preferences=(3, 30), features_preferences=(30,), lengths=(1, 6),
-        lengths_preferences=30, risky_preferences=(30,), random_rewards=6, risky_rewards=6, test_preferences=100,
-    ),
-}  # fmt: skip
-SEEDS = {"paper": range(1000, 1001), "smoke": range(1)}
-
-
 class _Task(NamedTuple):
     """One task as the learners see it, and apart from that its true reward weights."""
 
@@ -157,10 +145,18 @@ class _Fit(NamedTuple):
     cross_entropy: float
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names one piece of work per study and chunk of tasks."""
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work: a chunk of tasks in one study."""
+
+    study: Question
+    chunk: int
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns one piece of work per study and chunk of tasks."""
     return [
-        f"{study}.{chunk}" for study in settings.studies for chunk in range(-(-settings.tasks(study) // settings.chunk))
+        Cell(study, chunk) for study in settings.studies for chunk in range(-(-settings.tasks(study) // settings.chunk))
     ]
 
 
@@ -173,8 +169,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """
     from prefront.preferences.evaluation import evaluate_reward
 
-    study, _, number = job.part.partition(".")
-    chunk = int(number)
+    study, chunk = job.cell.study, job.cell.chunk
     tasks = _tasks(settings, seed, chunk, study)
     lengths = settings.lengths if study == "lengths" else (settings.length,)
     conditions = [(labels, length) for labels in settings.labels for length in lengths]
@@ -303,6 +298,32 @@ def _model(settings: Settings, study: str, learner: str, task: _Task) -> Any:
         gamma=settings.gamma,
         statistic="general_regret" if study == "risky" and learner == "regret" else "deterministic_regret",
     )
+
+
+STUDY = Study(
+    presets={
+        "paper": Settings(),
+        "smoke": Settings(
+            mdps=4,
+            risky_mdps=2,
+            chunk=4,
+            preferences=(3, 30),
+            features_preferences=(30,),
+            lengths=(1, 6),
+            lengths_preferences=30,
+            risky_preferences=(30,),
+            random_rewards=6,
+            risky_rewards=6,
+            test_preferences=100,
+        ),
+    },
+    seeds={"paper": range(1000, 1001), "smoke": range(1)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from prefront.experiments.token_worlds import LearnerSettings, WorldSettings
 from prefront.reports import plots
 from prefront.reports.claim_forms import larger
 from prefront.reports.claims import Claim
-from prefront.runs.study import Job, Results, Rows
+from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_names, check_types
 from prefront.system.tables import Table
 
@@ -126,14 +126,21 @@ _SMOKE = Settings(
     gold_coefficients=(0.02, 0.16),
     samples=256,
 )
-PRESETS = {"smoke": _SMOKE, "paper": Settings()}
-SEEDS = {"smoke": range(2), "paper": range(1000, 1010)}
 
 
-def parts(settings: Settings) -> list[str]:
-    """Names one piece per method, and one per informed method and knowledge."""
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One piece of work: a method, and what it is told of gold, a key of `KNOWLEDGE`, where it is told anything."""
+
+    method: str
+    knowledge: str | None = None
+
+
+def cells(settings: Settings) -> list[Cell]:
+    """Returns one piece per method, and one per informed method and knowledge."""
     informed = [name for name in settings.methods if name in settings.informed]
-    return [*settings.methods, *(f"{name}.{knowledge}" for name in informed for knowledge in (BY_GOLD, BY_ORACLE))]
+    told = [Cell(name, knowledge) for name in informed for knowledge in (BY_GOLD, BY_ORACLE)]
+    return [*(Cell(name) for name in settings.methods), *told]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -146,7 +153,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """
     from prefront.agents.constrained_rlhf import method_settings
 
-    name, _, knowledge = job.part.partition(".")
+    name, knowledge = job.cell.method, job.cell.knowledge
     train = functools.partial(rivals.train, settings, seed, job, name)
     if name in CONSTRAINED:
         method = method_settings(name, thresholds=np.array(rivals.thresholds(settings, seed)))
@@ -335,6 +342,17 @@ def _plot_drops(results: Results, folder: Path) -> list[Path]:
     axes[1].set_xlabel("gold")
     axes[1].legend(loc="best")
     return plots.save(figure, folder, "drops")
+
+
+STUDY = Study(
+    presets={"smoke": _SMOKE, "paper": Settings()},
+    seeds={"smoke": range(2), "paper": range(1000, 1010)},
+    run=run,
+    cells=cells,
+    claims=[claims],
+    figures=[plot],
+    summary=summary,
+)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 
 from prefront.cli import COMMANDS, main
 from prefront.runs.catalogue import AGENTS, EXPERIMENTS
-from prefront.runs.study import load_experiment, settings_from_dict, settings_to_dict
+from prefront.runs.loading import load_experiment
+from prefront.runs.stored_settings import settings_from_dict, settings_to_dict
 from prefront.tasks.registry import ENVIRONMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ def test_list_names_everything_on_one_line_each(capsys):
         (["run"], "the following arguments are required|Name an experiment|required"),
         (["run", "quickstrat"], "Did you mean quickstart"),
         (["run", "no_such_thing.py"], "no_such_thing.py"),
-        (["run", "json.decoder"], "no experiment: it lacks Settings, PRESETS"),
+        (["run", "json.decoder"], "no experiment: it lacks STUDY"),
         (["run", "quickstart", "--preset", "papr"], "Did you mean paper"),
         (["run", "quickstart", "--sedes", "3"], "--seeds"),
         (["run", "quickstart", "--seeds", "0"], "at least 1 seed, got 0"),
@@ -110,24 +111,24 @@ def test_a_missing_gpu_plugin_is_said(capsys):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_keeps_the_contract_and_loads_no_jax(name):
-    experiment = load_experiment(name)
-    assert "smoke" in experiment.presets
-    published = set(experiment.presets) & {"paper", "tuned", "published"}
+    study = load_experiment(name).study
+    assert "smoke" in study.presets
+    published = set(study.presets) & {"paper", "tuned", "published"}
     assert published
-    assert all(experiment.seeds(preset).start >= 1000 for preset in published)  # Settings were chosen on lower seeds.
-    for preset, settings in experiment.presets.items():
-        assert settings_from_dict(experiment.module.Settings, settings_to_dict(settings)) == settings
-        assert len(experiment.seeds(preset)) >= 1
+    assert all(study.preset_seeds(preset).start >= 1000 for preset in published)  # Settings were chosen on lower seeds.
+    for preset, settings in study.presets.items():
+        assert settings_from_dict(study.settings_type, settings_to_dict(settings)) == settings
+        assert len(study.preset_seeds(preset)) >= 1
         if getattr(settings, "data", None) == "":  # published data that the package does not hold
             with pytest.raises(ValueError, match="--data FOLDER"):
-                experiment.parts(settings)
+                study.named_cells(settings)
         else:
-            assert experiment.parts(settings)
+            assert study.named_cells(settings)
     # A study's statistics are over seeds, or over many tasks or folds of one seed.
-    largest = "paper" if "paper" in experiment.presets else "published"
-    settings = settings_to_dict(experiment.presets[largest])
-    assert max(len(experiment.seeds(largest)), *(settings.get(name, 0) for name in ("mdps", "tasks", "folds"))) >= 3
-    script = f"import sys, {experiment.module.__name__}; print('jax' in sys.modules)"
+    largest = "paper" if "paper" in study.presets else "published"
+    settings = settings_to_dict(study.presets[largest])
+    assert max(len(study.preset_seeds(largest)), *(settings.get(name, 0) for name in ("mdps", "tasks", "folds"))) >= 3
+    script = f"import sys, {EXPERIMENTS[name].module}; print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 
 

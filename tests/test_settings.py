@@ -24,7 +24,9 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.experiments.human_preferences import WHERE_FROM
 from prefront.preferences.models.partial_return import RESULTS
 from prefront.runs.catalogue import EXPERIMENTS
-from prefront.runs.study import Job, load_experiment, settings_from_dict, settings_to_dict
+from prefront.runs.loading import load_experiment
+from prefront.runs.stored_settings import settings_from_dict, settings_to_dict
+from prefront.runs.study import Job
 from prefront.system.checks import INFINITE
 from prefront.system.files import signed_json
 
@@ -207,7 +209,7 @@ def options(one, prefix=""):
             yield f"--{prefix}{field.name}".replace("_", "-").replace("---", "--")
 
 
-COMMANDS = {name: list(options(load_experiment(name).presets["smoke"])) for name in EXPERIMENTS}
+COMMANDS = {name: list(options(load_experiment(name).study.presets["smoke"])) for name in EXPERIMENTS}
 COMMANDS["identifiability"] += options(cli.RunOptions())  # Those of all experiments need one of them.
 
 
@@ -234,7 +236,7 @@ def check_answer(words, folder, capsys, monkeypatch):
     if begun:
         (run,) = begun
         assert status == 0
-        assert 1 <= len(run.parts) <= 10_000
+        assert 1 <= len(run.cells) <= 10_000
         stored = settings_to_dict(run.settings)
         assert settings_from_dict(type(run.settings), stored) == run.settings
         assert all(math.isfinite(leaf) for leaf in leaves(run.settings) if isinstance(leaf, float))
@@ -329,7 +331,7 @@ def test_without_file_locks_all_commands_work_but_runs(folder, capsys, monkeypat
 
 
 def test_stored_settings_that_are_refused_by_now_are_said_in_one_line(folder, capsys):
-    stored = settings_to_dict(load_experiment("identifiability").presets["smoke"]) | {"gamma": NAN}
+    stored = settings_to_dict(load_experiment("identifiability").study.presets["smoke"]) | {"gamma": NAN}
     config = {"experiment": "identifiability", "preset": "smoke", "settings": stored, "seeds": 1, "device": "cpu"}
     (folder / "old").mkdir()
     signed = signed_json(config | {"study": None, "first_seed": 0}, allow_nan=True)

@@ -19,7 +19,7 @@ from prefront.system.checks import check_most, check_positive, check_types, near
 
 if TYPE_CHECKING:
     from prefront.runs.folders import Run
-    from prefront.runs.study import Experiment
+    from prefront.runs.loading import Experiment
 
 PROGRAM = "prefront"
 RUNS = Path("runs")
@@ -198,16 +198,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(spec: str, words: list[str]) -> int:
     from prefront.runs.folders import Config, Run
-    from prefront.runs.study import load_experiment, settings_to_dict
+    from prefront.runs.loading import load_experiment
+    from prefront.runs.stored_settings import settings_to_dict
 
     try:
         experiment = load_experiment(spec)
         options, settings = _parse(experiment, words)
-        preset = options.preset or experiment.default_preset
-        defaults = experiment.preset(preset)
-        experiment.check(settings)
-        experiment.parts(settings)
-        seeds = experiment.seeds(preset)
+        study = experiment.study
+        preset = options.preset or study.default_preset
+        defaults = study.preset(preset)
+        study.check(settings)
+        study.named_cells(settings)
+        seeds = study.preset_seeds(preset)
         config = Config(
             experiment=spec,
             preset=preset,
@@ -254,7 +256,7 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
                 use_one_thread()
                 use_compilation_cache()
             pending = run.prepare()
-            total = run.config.seeds * len(run.parts)
+            total = run.config.seeds * len(run.cells)
             with Display(console, total, total - len(pending)) as display:
                 failures = (
                     run_jobs(
@@ -282,9 +284,9 @@ def execute(run: Run, processes: int, time_limit: float) -> int:
 def _parse(experiment: Experiment, words: list[str]) -> tuple[RunOptions, Any]:
     # The preset gives the defaults of the other options, so it is read first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default=experiment.default_preset)
+    first.add_argument("--preset", default=experiment.study.default_preset)
     preset = first.parse_known_args(words)[0].preset
-    settings = experiment.preset(preset)
+    settings = experiment.study.preset(preset)
     both = dataclasses.make_dataclass(
         "Both",
         [
@@ -296,7 +298,7 @@ def _parse(experiment: Experiment, words: list[str]) -> tuple[RunOptions, Any]:
     parsed: Any = tyro.cli(
         both,
         prog=f"{PROGRAM} run {experiment.spec}",
-        description=experiment.module.__doc__,
+        description=experiment.page,
         args=words,
         config=(tyro.conf.AvoidSubcommands,),
     )

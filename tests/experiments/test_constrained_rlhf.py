@@ -11,7 +11,7 @@ from prefront.experiments.constrained_rlhf_figures import best_so_far
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = study.PRESETS["smoke"]
+SMOKE = study.STUDY.presets["smoke"]
 SEEDS = 6
 
 
@@ -21,7 +21,7 @@ def curve(method, gold, *, focus="joint", kind="methods", error=(0.0, 0.0), swin
     for seed in range(SEEDS):
         for iteration in range(0, last + 1, 10):
             wave = swing * (-1) ** (iteration // 10)
-            row = {"seed": seed, "part": "", "study": kind, "method": method, "focus": focus, "iteration": iteration}
+            row = {"seed": seed, "cell": "", "study": kind, "method": method, "focus": focus, "iteration": iteration}
             row |= {
                 "sequences": 128 * iteration,
                 "gold": gold * min(iteration / 40, 1) + 0.01 * seed,
@@ -36,7 +36,7 @@ def curve(method, gold, *, focus="joint", kind="methods", error=(0.0, 0.0), swin
 
 def alone(gold=(0.0, 1.0, 0.2)):
     return [
-        {"seed": seed, "part": "", "study": "alone", "method": "exact", "focus": focus, "kl": float(i), "gold": value}
+        {"seed": seed, "cell": "", "study": "alone", "method": "exact", "focus": focus, "kl": float(i), "gold": value}
         | {"reward_1": float(i), "reward_2": float(i), "proxy": 2.0 * i}
         for seed in range(SEEDS)
         for focus in ("1", "2", "joint")
@@ -46,7 +46,7 @@ def alone(gold=(0.0, 1.0, 0.2)):
 
 def results(curves, independent=0.5, search=None):
     points = [
-        {"seed": seed, "part": "", "place": place, "gold": 1.0}
+        {"seed": seed, "cell": "", "place": place, "gold": 1.0}
         | {"threshold_1": theta + 0.01 * seed, "threshold_2": theta + 0.01 * seed}
         for seed in range(SEEDS)
         for place, theta in (("joint", 1.0), ("lower", 0.9), ("higher", 1.1), ("independent", independent))
@@ -63,11 +63,11 @@ def claim(ledger, *words):
 
 
 def test_gold_at_the_end_is_compared_by_seed():
-    ledger = study.claims(results([*curve("ppo", 0.2), *curve("xi_ppo", 1.0), *curve("mu_ppo", 0.8)]))
+    ledger = study.decide(results([*curve("ppo", 0.2), *curve("xi_ppo", 1.0), *curve("mu_ppo", 0.8)]))
     better = claim(ledger, "ξ-PPO ends with more gold than PPO, no KL")
     assert (better.verdict, better.measured) == ("holds", pytest.approx(0.8))
     assert better.p_value == pytest.approx(2 / 2**SEEDS)  # As many signs: all differences are equal.
-    worse = study.claims(results([*curve("ppo", 1.0), *curve("xi_ppo", 0.2)]))
+    worse = study.decide(results([*curve("ppo", 1.0), *curve("xi_ppo", 0.2)]))
     assert claim(worse, "ξ-PPO ends with more gold than PPO, no KL").verdict == "fails"
 
 
@@ -79,7 +79,7 @@ def test_endings_are_means_of_the_last_fifth():
 
 def test_thresholds_are_kept_on_their_side():
     sides = [*curve("mu_ppo", 1, error=(0.2, -0.01)), *curve("all_ppo", 1, error=(0.2, -0.3))]
-    ledger = study.claims(results([*sides, *curve("xi_ppo", 1, error=(0.02, -0.03))]))
+    ledger = study.decide(results([*sides, *curve("xi_ppo", 1, error=(0.02, -0.03))]))
     above = claim(ledger, "μ-PPO keeps both rewards above")
     assert (above.verdict, above.measured) == ("holds", pytest.approx(1.0))  # 1 % below in the worse model.
     below = claim(ledger, "All-PPO keeps both rewards below")
@@ -89,25 +89,25 @@ def test_thresholds_are_kept_on_their_side():
 
 
 def test_the_gold_gap_must_be_small_on_both_sides():
-    assert claim(study.claims(results(curve("xi_ppo", 1, gap=0.05))), "exact constrained optimum").verdict == "holds"
+    assert claim(study.decide(results(curve("xi_ppo", 1, gap=0.05))), "exact constrained optimum").verdict == "holds"
     for gap in (0.3, -0.3):
-        assert claim(study.claims(results(curve("xi_ppo", 1, gap=gap))), "exact constrained optimum").verdict == "fails"
+        assert claim(study.decide(results(curve("xi_ppo", 1, gap=gap))), "exact constrained optimum").verdict == "fails"
 
 
 def test_nearness_to_the_optimum_is_compared_by_seed():
     far = [*curve("ppo_sat", 1, gap=0.6), *curve("xi_ppo_paper", 1, gap=0.4), *curve("xi_ppo", 1)]
-    ledger = study.claims(results(far))
+    ledger = study.decide(results(far))
     for rival, more in (("PPO-SAT", 0.6), ("paper's form", 0.4)):
         nearer = claim(ledger, "ends nearer to the exact constrained optimum", rival)
         assert (nearer.verdict, nearer.measured) == ("holds", pytest.approx(more))
 
 
 def test_proxy_points_and_falls():
-    ledger = study.claims(results(curve("xi_ppo", 1)))
+    ledger = study.decide(results(curve("xi_ppo", 1)))
     falls = claim(ledger, "raises gold and then lowers it")
     assert (falls.verdict, falls.measured) == ("holds", 100.0)
     assert claim(ledger, "joint proxy point differs").verdict == "holds"
-    same = claim(study.claims(results(curve("xi_ppo", 1), independent=1.0)), "joint proxy point differs")
+    same = claim(study.decide(results(curve("xi_ppo", 1), independent=1.0)), "joint proxy point differs")
     assert (same.verdict, same.measured) == ("undecided", pytest.approx(0))
 
 
@@ -117,7 +117,7 @@ def test_misplaced_thresholds_and_oscillation():
         for place, gold in (("joint", 1.0), ("lower", 0.8), ("higher", 1.0), ("independent", 1.2))
         for row in curve("xi_ppo", gold, focus=place, kind="placed")
     ]
-    ledger = study.claims(results([*placed, *curve("xi_ppo", 1), *curve("all_ppo", 1, swing=0.5)]))
+    ledger = study.decide(results([*placed, *curve("xi_ppo", 1), *curve("all_ppo", 1, swing=0.5)]))
     assert claim(ledger, "below the joint proxy point").verdict == "holds"
     assert claim(ledger, "above the joint proxy point").verdict == "fails"
     assert claim(ledger, "models alone end with less").verdict == "fails"
@@ -130,7 +130,7 @@ def searched(spent, gold_at_end=0.9):
         rows += [
             {
                 "seed": seed,
-                "part": "",
+                "cell": "",
                 "strategy": "grid",
                 "run": run,
                 "spent": 1000 * (run + 1),
@@ -140,11 +140,11 @@ def searched(spent, gold_at_end=0.9):
             for run in range(4)
         ]
         rows += [
-            {"seed": seed, "part": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold} | {"test_gold": gold}
+            {"seed": seed, "cell": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold} | {"test_gold": gold}
             for one, gold in ((0, 0.0), (spent // 2, 0.75), (spent, 0.85), (2 * spent, gold_at_end))
         ]
         rows.append(
-            {"seed": seed, "part": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0, "test_gold": 1.0}
+            {"seed": seed, "cell": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0, "test_gold": 1.0}
         )
     return rows
 
@@ -163,12 +163,12 @@ def test_a_search_is_charged_all_that_it_spent():
     cheap = results(curve("xi_ppo", 1), search=searched(600))
     costs = search_costs(cheap)
     assert np.allclose(costs["share"], 600 / 4000)  # 0.85 is the first gold not below the best of the grid, 0.8.
-    cost = claim(study.claims(cheap), "NM-PPO reaches")
+    cost = claim(study.decide(cheap), "NM-PPO reaches")
     assert (cost.verdict, cost.measured) == ("holds", pytest.approx(15))
-    assert claim(study.claims(cheap), "NM-PPO ends").verdict == "holds"
+    assert claim(study.decide(cheap), "NM-PPO ends").verdict == "holds"
     dear = results(curve("xi_ppo", 1), search=searched(1200, 0.6))
-    assert claim(study.claims(dear), "NM-PPO reaches").verdict == "fails"
-    assert claim(study.claims(dear), "NM-PPO ends").verdict == "fails"
+    assert claim(study.decide(dear), "NM-PPO reaches").verdict == "fails"
+    assert claim(study.decide(dear), "NM-PPO ends").verdict == "fails"
     best = best_so_far(Table.from_rows(searched(600)).where(strategy="nm_ppo"), np.array([0, 299, 300, 600, 5000]))
     assert np.allclose(best, [[0, 0, 0.75, 0.85, 0.9]] * SEEDS)
 
@@ -180,7 +180,7 @@ def test_a_search_that_never_gets_there_costs_the_whole_grid():
 
 
 def test_thresholds_and_optimum_agree(tmp_path):
-    found = study.run(SMOKE, 0, Job("proxy", tmp_path))
+    found = study.run(SMOKE, 0, Job(study.Cell("proxy"), tmp_path))
     points = Table.from_rows(found["points"])
     joint = points.where(place="joint")
     assert points["threshold_1"][1] == pytest.approx(0.9 * joint["threshold_1"][0])
@@ -193,7 +193,7 @@ def test_thresholds_and_optimum_agree(tmp_path):
 
 @pytest.mark.slow
 def test_the_smoke_preset_runs_and_approaches_the_optimum(tmp_path):
-    rows = {part: study.run(SMOKE, 0, Job(part, tmp_path)) for part in study.parts(SMOKE)}
+    rows = {name: study.run(SMOKE, 0, Job(cell, tmp_path)) for name, cell in study.STUDY.named_cells(SMOKE).items()}
     curves = Table.from_rows([row for tables in rows.values() for row in tables.get("curves", [])])
     learned = curves.where(study="methods", method="xi_ppo")
     assert learned["iteration"].max() == SMOKE.longer * SMOKE.learner.iterations

@@ -15,7 +15,7 @@ from prefront.preferences.models.partial_return import PartialReturn, cross_entr
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = study.PRESETS["smoke"]
+SMOKE = study.STUDY.presets["smoke"]
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "human-delivery"
 
 
@@ -26,19 +26,19 @@ def test_without_data_it_says_where_they_come_from(tmp_path, capsys):
         assert fact in said
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="no folder 'nowhere'"):
-        study.parts(study.Settings(data="nowhere"))
+        study.cells(study.Settings(data="nowhere"))
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {part: study.run(SMOKE, 0, Job(part)) for part in study.parts(SMOKE)}
+    return {name: study.run(SMOKE, 0, Job(cell)) for name, cell in study.STUDY.named_cells(SMOKE).items()}
 
 
 def results(rows, settings=SMOKE):
     tables = {}
-    for part, found in rows.items():
+    for name, found in rows.items():
         for name, listed in found.items():
-            tables.setdefault(name, []).extend({"seed": 0, "part": part, **row} for row in listed)
+            tables.setdefault(name, []).extend({"seed": 0, "cell": name, **row} for row in listed)
     return Results(settings, {name: Table.from_rows(listed) for name, listed in tables.items()})
 
 
@@ -56,15 +56,15 @@ def test_simulated_people_pass_through_the_published_format(rows, tmp_path):
     ledger = study.claims(found)
     assert all("no people" in claim.conditions and "human" not in claim.conditions for claim in ledger)
     assert not any("within 0.005" in claim.sentence for claim in ledger)
-    assert {path.suffix for path in study.plot(found, tmp_path)} == {".pdf", ".png"}
-    again = study.run(SMOKE, 0, Job("simulated.learning.30"))["learning"]
+    assert {path.suffix for path in study.STUDY.draw(found, tmp_path)} == {".pdf", ".png"}
+    again = study.run(SMOKE, 0, Job(study.Cell("simulated", "learning", 30)))["learning"]
     assert Table.from_rows(again).to_csv() == Table.from_rows(rows["simulated.learning.30"]["learning"]).to_csv()
 
 
 def test_reference_figures_are_claims_about_people(rows):
     real = dataclasses.replace(SMOKE, data="a folder")
     made = {
-        part: {
+        cell: {
             name: [
                 {
                     **row,
@@ -77,7 +77,7 @@ def test_reference_figures_are_claims_about_people(rows):
             ]
             for name, listed in found.items()
         }
-        for part, found in rows.items()
+        for cell, found in rows.items()
     }
     ledger = study.claims(results(made, real))
     verdicts = {c.stated: c.verdict for c in ledger if "within" in c.sentence}
@@ -100,25 +100,23 @@ def folder(tmp_path_factory):
 
 def test_every_condition_of_a_folder_is_studied(folder):
     settings = dataclasses.replace(SMOKE, data=str(folder), folds=2, preferences=(30, 41))
-    parts = study.parts(settings)
-    assert [part for part in parts if part.endswith("given")] == [
-        "Taught.folds.given", "Taught-More.folds.given", "Untaught.folds.given",
-    ]  # fmt: skip
-    held = {part: study.run(settings, 0, Job(part))["folds"] for part in parts if part.endswith("given")}
-    for number, (part, rows) in enumerate(held.items()):
-        assert {row["condition"] for row in rows} == {part.partition(".")[0]}
+    given = [cell for cell in study.cells(settings) if cell.kind == "given"]
+    assert [cell.condition for cell in given] == ["Taught", "Taught-More", "Untaught"]
+    for number, cell in enumerate(given):
+        rows = study.run(settings, 0, Job(cell))["folds"]
+        assert {row["condition"] for row in rows} == {cell.condition}
         assert sum(row["held_out"] for row in rows if row["model"] == "regret") == 40 + number
     some = dataclasses.replace(settings, conditions=("Untaught",))
-    assert {part.partition(".")[0] for part in study.parts(some)} == {"Untaught"}
+    assert {cell.condition for cell in study.cells(some)} == {"Untaught"}
     with pytest.raises(ValueError, match=r"No condition 'Untaugt' .*Untaught"):
-        study.parts(dataclasses.replace(settings, conditions=("Untaugt",)))
+        study.cells(dataclasses.replace(settings, conditions=("Untaugt",)))
 
 
 def test_conditions_are_told_apart_and_decided_over():
     """Regret predicts better in six conditions of nine; in three people were taught the partial return."""
     names = [f"C{number}" for number in range(9)]
     folds = [
-        {"seed": 0, "part": name, "condition": name, "fold": fold, "held_out": 10, "reward": reward, "model": model}
+        {"seed": 0, "cell": name, "condition": name, "fold": fold, "held_out": 10, "reward": reward, "model": model}
         | {
             "cross_entropy": 0.6 + 0.001 * fold + (0.05 + 0.002 * fold) * (("regret" in model) != (number < 6)),
             "accuracy": 0.7,
@@ -129,7 +127,7 @@ def test_conditions_are_told_apart_and_decided_over():
         for fold in range(5)
     ]
     learning = [
-        {"seed": 0, "part": name, "condition": name, "preferences": size, "draw": draw, "model": model}
+        {"seed": 0, "cell": name, "condition": name, "preferences": size, "draw": draw, "model": model}
         | {"scaled_return": float(model != "partial_return")}
         for number, name in enumerate(names)
         for size in ((30, 300) if number else (30,))
@@ -192,21 +190,20 @@ def test_policies_follow_from_what_is_learned(task):
 
 def test_numbers_larger_than_the_data_are_left_out(rows, tmp_path):
     more = dataclasses.replace(SMOKE, preferences=(30, 121))
-    assert study.run(more, 0, Job("simulated.learning.121"))["learning"] == []
+    assert study.run(more, 0, Job(study.Cell("simulated", "learning", 121)))["learning"] == []
     found = results(rows, more)
     assert "% near-optimal from 121" not in study.summary(found).columns
     only = Results(more, {"folds": found["folds"]})
     assert not any("From " in claim.sentence for claim in study.claims(only))
-    assert study.plot(only, tmp_path)
+    assert study.STUDY.draw(only, tmp_path)
     with pytest.raises(ValueError, match="120 preferences cannot be cut into 121 folds"):
-        study.run(dataclasses.replace(SMOKE, folds=121), 0, Job("simulated.folds.given"))
+        study.run(dataclasses.replace(SMOKE, folds=121), 0, Job(study.Cell("simulated", "given")))
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published data are not part of the project")
 def test_reference_figures_are_met_on_the_published_data():
-    real = dataclasses.replace(study.PRESETS["paper"], data=str(PUBLISHED), random_rewards=8)
-    part = "Privileged-Control.folds.given"
-    found = results({part: study.run(real, 100, Job(part))}, real)
+    real = dataclasses.replace(study.STUDY.presets["paper"], data=str(PUBLISHED), random_rewards=8)
+    found = results({"": study.run(real, 100, Job(study.Cell("Privileged-Control", "given")))}, real)
     for name, stated in report.REFERENCE["Privileged-Control"].items():
         assert report._weighted(found, "given", name, "cross_entropy") == pytest.approx(stated, abs=report.TOLERANCE)
     accuracies = {name: report._weighted(found, "given", name, "accuracy") for name in models.GIVEN}

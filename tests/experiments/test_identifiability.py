@@ -10,7 +10,7 @@ from prefront.experiments import identifiability as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = study.PRESETS["smoke"]
+SMOKE = study.STUDY.presets["smoke"]
 
 
 def corridor():
@@ -32,19 +32,19 @@ def test_every_segment_that_can_happen_is_listed_once():
 
 @pytest.fixture(scope="module")
 def rows():
-    return {part: study.run(SMOKE, 0, Job(part))["twins"] for part in study.parts(SMOKE)}
+    return {name: study.run(SMOKE, 0, Job(cell))["twins"] for name, cell in study.STUDY.named_cells(SMOKE).items()}
 
 
 def results(rows):
-    listed = [{"seed": 0, "part": part, **row} for part, found in rows.items() for row in found]
+    listed = [{"seed": 0, "cell": name, **row} for name, found in rows.items() for row in found]
     return Results(SMOKE, {"twins": Table.from_rows(listed)})
 
 
 def test_partial_return_is_exactly_blind_and_regret_is_not(rows):
-    for part, found in rows.items():
+    for name, found in rows.items():
         assert len(found) == SMOKE.tasks
         for row in found:
-            assert row["partial_return_difference"] == 0.0, part
+            assert row["partial_return_difference"] == 0.0, name
             assert row["partial_return_pairs"] > 0
             assert row["scaled_return"] <= 1 + 1e-9
             # The same optimal actions in every state earn all there is.
@@ -66,17 +66,17 @@ def test_noise_gives_the_prize_away():
 
 
 def test_claims_fail_where_a_difference_is_seen(rows):
-    seen = {part: [{**row, "partial_return_difference": 1e-9} for row in found] for part, found in rows.items()}
-    same = {part: [{**row, "other_actions": 0.0} for row in found] for part, found in rows.items()}
+    seen = {name: [{**row, "partial_return_difference": 1e-9} for row in found] for name, found in rows.items()}
+    same = {name: [{**row, "other_actions": 0.0} for row in found] for name, found in rows.items()}
     assert {claim.verdict for claim in study.claims(results(seen))[::3]} == {"fails"}
     blind, matters, told = study.claims(results(same))[:3]
     assert (blind.verdict, matters.verdict, told.verdict) == ("holds", "fails", "undecided")
 
 
 def test_the_same_bytes_again_and_a_figure(rows, tmp_path):
-    again = study.run(SMOKE, 0, Job("discount"))["twins"]
+    again = study.run(SMOKE, 0, Job(study.Cell("discount")))["twins"]
     assert Table.from_rows(again).to_csv() == Table.from_rows(rows["discount"]).to_csv()
-    paths = study.plot(results(rows), tmp_path)
+    paths = study.STUDY.draw(results(rows), tmp_path)
     assert {path.suffix for path in paths} == {".pdf", ".png"}
     assert len(study.summary(results(rows))) == 3
 

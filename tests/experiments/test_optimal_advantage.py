@@ -9,7 +9,7 @@ from prefront.experiments import optimal_advantage as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = dataclasses.replace(study.PRESETS["smoke"], labels=("noiseless",))
+SMOKE = dataclasses.replace(study.STUDY.presets["smoke"], labels=("noiseless",))
 
 
 def test_full_segments_never_pass_through_an_end():
@@ -28,20 +28,20 @@ def test_full_segments_never_pass_through_an_end():
 
 @pytest.fixture(scope="module")
 def rows():
-    return {part: study.run(SMOKE, 0, Job(part))["fits"] for part in study.parts(SMOKE)}
+    return {name: study.run(SMOKE, 0, Job(cell))["fits"] for name, cell in study.STUDY.named_cells(SMOKE).items()}
 
 
 def test_smoke_preset_runs_and_repeats_itself(rows, tmp_path):
-    listed = [{"seed": 0, "part": part, **row} for part, found in rows.items() for row in found]
+    listed = [{"seed": 0, "cell": name, **row} for name, found in rows.items() for row in found]
     results = Results(SMOKE, {"fits": Table.from_rows(listed)})
     assert len(results["fits"]) == 2 * SMOKE.tasks * len(study.USES)
     assert (results["fits"]["scaled_return"] <= 1 + 1e-9).all()
-    part = next(iter(rows))
-    again = study.run(SMOKE, 0, Job(part))["fits"]
-    assert Table.from_rows(again).to_csv() == Table.from_rows(rows[part]).to_csv()
+    name, cell = next(iter(study.STUDY.named_cells(SMOKE).items()))
+    again = study.run(SMOKE, 0, Job(cell))["fits"]
+    assert Table.from_rows(again).to_csv() == Table.from_rows(rows[name]).to_csv()
     assert len(study.claims(results)) == 4
     assert len(study.summary(results)) == 2 * len(study.USES)
-    assert {path.suffix for path in study.plot(results, tmp_path)} == {".pdf", ".png"}
+    assert {path.suffix for path in study.STUDY.draw(results, tmp_path)} == {".pdf", ".png"}
 
 
 def table(greedy, with_, without, tasks=60):
@@ -49,7 +49,7 @@ def table(greedy, with_, without, tasks=60):
     shares = {("with", "greedy"): greedy, ("without", "greedy"): 1.0}
     shares |= {("with", "reward"): with_, ("without", "reward"): without}
     listed = [
-        {"seed": 0, "part": "", "labels": "noiseless", "absorbing": absorbing, "use": use, "task": task}
+        {"seed": 0, "cell": "", "labels": "noiseless", "absorbing": absorbing, "use": use, "task": task}
         | {"preferences": 100, "scaled_return": 1.0 if task < share * tasks else -1.0, "largest": 0.5}
         for (absorbing, use), share in shares.items()
         for task in range(tasks)

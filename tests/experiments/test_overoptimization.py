@@ -12,7 +12,7 @@ from prefront.preferences.models.sequences import linear_rewards
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMALL = dataclasses.replace(study.PRESETS["smoke"], points=5, samples=64, largest_n=64)
+SMALL = dataclasses.replace(study.STUDY.presets["smoke"], points=5, samples=64, largest_n=64)
 KL = np.linspace(0, 25, 26)
 
 
@@ -25,7 +25,7 @@ def results(gold_by_seed, source="exact", correlations=(0.0, 0.9), shift=0.0):
             for name in study.SOURCES:
                 d = np.sqrt(KL) - (shift * correlation if name == source else 0)
                 rows += [
-                    {"seed": seed, "part": "", "source": name, "model": "linear", "correlation": correlation}
+                    {"seed": seed, "cell": "", "source": name, "model": "linear", "correlation": correlation}
                     | {"pairs": 500, "label_noise": 0.1, "kl": kl, "gold": g, "proxy": np.sqrt(kl)}
                     for kl, g in zip(KL, gold(np.maximum(d, 0)), strict=True)
                 ]
@@ -77,7 +77,7 @@ def test_following_the_exact_path_is_measured_at_equal_kl():
 
 
 def test_exact_rows_are_the_exact_path(tmp_path):
-    found = study.run(SMALL, 0, Job("exact", tmp_path))
+    found = study.run(SMALL, 0, Job(study.Cell("exact"), tmp_path))
     rows = Table.from_rows(found["curves"])
     default = rows.where(source="exact", correlation=0.0)
     settings, world = made_world(SMALL.world, 0)
@@ -96,7 +96,7 @@ def test_exact_rows_are_the_exact_path(tmp_path):
 
 def test_figures_come_from_tables_alone(tmp_path):
     curves = [lambda d, a=a: d * (a - 0.5 * d) for a in (1.8, 1.9, 2.0)]
-    paths = study.plot(results(curves), tmp_path)
+    paths = study.STUDY.draw(results(curves), tmp_path)
     assert {path.name for path in paths} >= {"gold_and_proxy.pdf", "peak_by_correlation.png", "functional_forms.png"}
     assert all(path.stat().st_size > 1000 for path in paths)
     summary = study.summary(results(curves))
@@ -104,9 +104,11 @@ def test_figures_come_from_tables_alone(tmp_path):
 
 
 def test_pieces_follow_the_settings():
-    assert study.parts(SMALL) == ["exact", "data", "ppo_annealed_kl", "ppo"]
-    assert study.parts(dataclasses.replace(SMALL, pairs=(500,), label_noises=(), learners=())) == ["exact"]
-    assert "model.mlp-8" in study.parts(study.PRESETS["paper"])
+    learners = [study.Cell("learner", name) for name in ("ppo_annealed_kl", "ppo")]
+    assert study.cells(SMALL) == [study.Cell("exact"), study.Cell("data"), *learners]
+    alone = dataclasses.replace(SMALL, pairs=(500,), label_noises=(), learners=())
+    assert study.cells(alone) == [study.Cell("exact")]
+    assert study.Cell("model", "mlp-8") in study.cells(study.STUDY.presets["paper"])
     for name, value in (("points", 2), ("largest_n", 1), ("largest_multiplier", 0.0)):
         with pytest.raises(ValueError, match=name):
             dataclasses.replace(SMALL, **{name: value})

@@ -22,7 +22,7 @@ def results(ours, theirs, name="DeepSeaTreasure", found=10, kind="exact", true=8
     common = {"environment": name, "id": name, "gamma": 0.99, "reference_point": "0 -50", "policies": "deterministic"}
     common |= {"environment_steps": 1000, "evaluation_steps": 10, "front_kind": kind, "true_points": 10}
     rows = [
-        {"seed": seed, "part": "", **common, "method": method, "hypervolume": volume, "share": volume / true}
+        {"seed": seed, "cell": "", **common, "method": method, "hypervolume": volume, "share": volume / true}
         | {"points_found": found if method == "C-MORL" else 5, "finished_learners": 32}
         | {"finished_violations": np.broadcast_to(violations, 9)[seed] if method == "C-MORL" else math.nan}
         for method, volumes in (("C-MORL", ours), ("linear", theirs))
@@ -94,10 +94,10 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jobs")
     heard = []
     jobs = {
-        part: Job(part, folder / part, folder / part / "checkpoint", lambda *at, **figures: heard.append((at, figures)))
-        for part in study.parts(SMALL)
+        name: Job(cell, folder / name, folder / name / "checkpoint", lambda *at, **figures: heard.append((at, figures)))
+        for name, cell in study.STUDY.named_cells(SMALL).items()
     }
-    return folder, {part: study.run(SMALL, 0, job) for part, job in jobs.items()}, heard
+    return folder, {name: study.run(SMALL, 0, job) for name, job in jobs.items()}, heard
 
 
 def test_both_methods_take_equal_steps(found):
@@ -110,8 +110,8 @@ def test_both_methods_take_equal_steps(found):
 
 def test_tables_agree_with_the_saved_front(found):
     folder, tables, _ = found
-    for part, stored in tables.items():
-        front = Front.load(folder / part / "front")
+    for name, stored in tables.items():
+        front = Front.load(folder / name / "front")
         points = np.array([[row["return_0"], row["return_1"]] for row in stored["points"]])
         assert np.array_equal(points, front.returns)
         (row,) = stored["metrics"]
@@ -126,7 +126,7 @@ def test_tables_agree_with_the_saved_front(found):
 
 def test_the_true_front_is_drawn_once_whatever_the_seeds():
     rows = [
-        {"seed": seed, "part": "", "environment": "DeepSeaTreasure", "return_0": x, "return_1": -x}
+        {"seed": seed, "cell": "", "environment": "DeepSeaTreasure", "return_0": x, "return_1": -x}
         for seed in (1000, 1001)
         for x in (1.0, 2.0, 3.0)
     ]
@@ -156,8 +156,8 @@ def test_episodes_that_choose_policies_do_not_report_them():
 
 
 def test_presets_say_whose_settings_both_methods_have():
-    assert set(study.PRESETS) == {"smoke", "tuned", "published"}
-    said = {name: study._knowledge(settings.agent_preset) for name, settings in study.PRESETS.items()}
+    assert set(study.STUDY.presets) == {"smoke", "tuned", "published"}
+    said = {name: study._knowledge(settings.agent_preset) for name, settings in study.STUDY.presets.items()}
     assert "as published" in said["published"] and "tuned" in said["tuned"]
     ledger = study.claims(results([800] * 5, [400] * 5))
     assert all(claim.conditions.endswith(said["tuned"]) for claim in ledger)

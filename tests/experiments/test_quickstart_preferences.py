@@ -1,4 +1,4 @@
-"""The tour's part on preferences: what it measures, and what its claim follows from."""
+"""The tour's study of preferences: what it measures, and what its claim follows from."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from prefront.experiments import quickstart_preferences as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-FEW = quickstart.PRESETS["smoke"].choices
+FEW = quickstart.STUDY.presets["smoke"].choices
 
 
 def results(rows, settings=FEW):
-    return Results(settings, {"rewards": Table.from_rows({"seed": 0, "part": "delivery", **row} for row in rows)})
+    return Results(settings, {"rewards": Table.from_rows({"seed": 0, **row} for row in rows)})
 
 
 def test_the_model_that_is_right_about_people_learns_the_better_reward(tmp_path):
-    rows = study.run(FEW, 100, Job("delivery"))["rewards"]
+    rows = study.run(FEW, 100, Job())["rewards"]
     assert [row["model"] for row in rows] == ["regret"] * 4 + ["partial_return"] * 4
     assert all(row["scaled_return"] <= 1 + 1e-9 and 0.4 < row["accuracy"] <= 1 for row in rows)
     found = results(rows)
@@ -26,8 +26,11 @@ def test_the_model_that_is_right_about_people_learns_the_better_reward(tmp_path)
     assert claim.measured > 0
     assert claim.verdict != "fails"
     assert len(study.summary(found)) == 2
-    assert {path.name for path in study.plot(found, tmp_path)} == {"choices_by_regret.pdf", "choices_by_regret.png"}
-    assert study.run(FEW, 100, Job("delivery"))["rewards"] == rows
+    assert {path.name for path in study.CHOICES.draw(found, tmp_path)} == {
+        "choices_by_regret.pdf",
+        "choices_by_regret.png",
+    }
+    assert study.run(FEW, 100, Job())["rewards"] == rows
 
 
 @pytest.mark.parametrize(("better", "verdict"), [("regret", "holds"), ("partial_return", "fails"), ("", "undecided")])

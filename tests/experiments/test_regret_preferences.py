@@ -9,25 +9,25 @@ from prefront.experiments import regret_preferences as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = dataclasses.replace(study.PRESETS["smoke"], mdps=2, risky_mdps=1, chunk=2)
+SMOKE = dataclasses.replace(study.STUDY.presets["smoke"], mdps=2, risky_mdps=1, chunk=2)
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {part: study.run(SMOKE, 0, Job(part)) for part in study.parts(SMOKE)}
+    return {name: study.run(SMOKE, 0, Job(cell)) for name, cell in study.STUDY.named_cells(SMOKE).items()}
 
 
 def results(rows, settings=SMOKE):
     tables = {}
-    for part, found in rows.items():
+    for name, found in rows.items():
         for name, listed in found.items():
-            tables.setdefault(name, []).extend({"seed": 0, "part": part, **row} for row in listed)
+            tables.setdefault(name, []).extend({"seed": 0, "cell": name, **row} for row in listed)
     return Results(settings, {name: Table.from_rows(listed) for name, listed in tables.items()})
 
 
 def test_every_cell_is_fitted_on_the_same_tasks(rows):
     found = results(rows)
-    assert study.parts(SMOKE) == ["matrix.0", "lengths.0", "risky.0"]
+    assert study.cells(SMOKE) == [study.Cell(name, 0) for name in ("matrix", "lengths", "risky")]
     for study_name in SMOKE.studies:
         fits = found["fits"].where(study=study_name)
         lengths = SMOKE.lengths if study_name == "lengths" else (SMOKE.length,)
@@ -64,7 +64,7 @@ def test_the_same_bytes_again_and_all_figures(rows, tmp_path):
     for name, listed in again.items():
         assert Table.from_rows(listed).to_csv() == Table.from_rows(rows["lengths.0"][name]).to_csv()
     found = results(rows)
-    names = {path.stem for path in study.plot(found, tmp_path)}
+    names = {path.stem for path in study.STUDY.draw(found, tmp_path)}
     assert names == {"matrix", "features", "misspecification", "lengths", "risky"}
     table = study.summary(found)
     assert "regret, coverage set" in table["learner"]
@@ -86,14 +86,14 @@ def ledger(own, theirs, other):
     """Claims where so large shares of 40 tasks are near-optimal, for each number of preferences."""
     share = {"own": own, "theirs": theirs, "other": other}
     listed = [
-        {"seed": 0, "part": "matrix.0", "study": "matrix", "task": task, "labels": "noiseless", "length": 3}
+        {"seed": 0, "cell": "matrix.0", "study": "matrix", "task": task, "labels": "noiseless", "length": 3}
         | {"preferences": size, "learner": learner, "generator": generator, "cross_entropy": 0.1}
         | {"accuracy": 0.99, "scaled_return": 0.99 if task < share[kind][i] * 40 else -task}
         for (learner, generator), kind in PAIRS.items()
         for i, size in enumerate(HAND.preferences)
         for task in range(40)
     ]
-    tasks = [{"seed": 0, "part": "matrix.0", "study": "matrix", "task": task} for task in range(40)]
+    tasks = [{"seed": 0, "cell": "matrix.0", "study": "matrix", "task": task} for task in range(40)]
     found = {"fits": Table.from_rows(listed), "tasks": Table.from_rows(tasks)}
     return study.claims(Results(HAND, found))
 

@@ -13,8 +13,12 @@ from prefront.preferences.models.sequences import linear_rewards
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
+SMOKE = study.STUDY.presets["smoke"]
 SETTINGS = dataclasses.replace(
-    study.PRESETS["smoke"], methods=("raw", "preference_as_reward", "clip", "xi_ppo"), budgets=(1, 2, 4), kl_sweep=()
+    SMOKE,
+    methods=("raw", "preference_as_reward", "clip", "xi_ppo"),
+    budgets=(1, 2, 4),
+    kl_sweep=(),
 )
 KNOWLEDGE = {"xi_ppo": "gold"}
 SEEDS = 6
@@ -26,19 +30,19 @@ def results(ends):
     A method's name may go on with what it knows of gold, after a point.
     """
     rows = []
-    for part, end in ends.items():
-        method, _, knowledge = part.partition(".")
+    for name, end in ends.items():
+        method, _, knowledge = name.partition(".")
         knowledge = knowledge or KNOWLEDGE.get(method, "untuned")
         for seed in range(SEEDS):
             for iteration in range(0, 161, 4):
                 gold = np.interp(iteration, [0, 40, 160], [0, 1, end]) + 0.01 * seed
                 rows.append(
-                    {"seed": seed, "part": part, "method": method, "knowledge": knowledge, "kl_coefficient": 0.05}
+                    {"seed": seed, "cell": name, "method": method, "knowledge": knowledge, "kl_coefficient": 0.05}
                     | {"iteration": iteration, "sequences": 128 * iteration, "kl": iteration / 10}
                     | {"gold": gold, "test_gold": gold}
                 )
-    informed = tuple({part.partition(".")[0] for part in ends if "." in part})
-    methods = tuple(dict.fromkeys(part.partition(".")[0] for part in ends))
+    informed = tuple({name.partition(".")[0] for name in ends if "." in name})
+    methods = tuple(dict.fromkeys(name.partition(".")[0] for name in ends))
     return Results(dataclasses.replace(SETTINGS, methods=methods, informed=informed), {"curves": Table.from_rows(rows)})
 
 
@@ -86,8 +90,8 @@ def test_a_lucky_peak_is_measured_on_other_sequences():
 
 def test_gold_chooses_the_coefficient_and_the_run_is_trained_anew(tmp_path):
     """The chosen one has the most gold, the reported run has another key, and the oracle's KL is the optimum's."""
-    smoke = dataclasses.replace(study.PRESETS["smoke"], gold_coefficients=(0.02, 8.0))
-    tables = study.run(smoke, 100, Job("preference_as_reward.gold", tmp_path))
+    smoke = dataclasses.replace(SMOKE, gold_coefficients=(0.02, 8.0))
+    tables = study.run(smoke, 100, Job(study.Cell("preference_as_reward", "gold"), tmp_path))
     choices, curves = Table.from_rows(tables["choices"]), Table.from_rows(tables["curves"])
     assert choices["kl_coefficient"].tolist() == [0.02, 8.0]
     assert choices["gold"][0] > choices["gold"][1] + 0.2
@@ -98,13 +102,15 @@ def test_gold_chooses_the_coefficient_and_the_run_is_trained_anew(tmp_path):
     theta = np.array(rivals.thresholds(smoke, 100))
     world, made = made_world(smoke.world, 100)
     solved = kl_constrained.solve_equalities(made.reference, linear_rewards(made.models), theta, world.length)
-    aimed = Table.from_rows(study.run(smoke, 100, Job("preference_as_reward.oracle", tmp_path))["curves"])
+    aimed = Table.from_rows(
+        study.run(smoke, 100, Job(study.Cell("preference_as_reward", "oracle"), tmp_path))["curves"]
+    )
     assert set(aimed["kl_target"]) == {float(solved.divergence)}
 
 
 def test_figures_and_summary_come_from_tables_alone(tmp_path):
     made = results({"raw": -1.0, "preference_as_reward": 0.5})
-    paths = study.plot(made, tmp_path)
+    paths = study.STUDY.draw(made, tmp_path)
     assert {path.suffix for path in paths} == {".pdf", ".png"}
     table = study.summary(made)
     assert table["method"].tolist() == ["raw rewards", "PAR"]
@@ -112,12 +118,11 @@ def test_figures_and_summary_come_from_tables_alone(tmp_path):
 
 
 def test_shaped_rewards_are_learned_from(tmp_path):
-    smoke = study.PRESETS["smoke"]
-    rows = Table.from_rows(study.run(smoke, 0, Job("preference_as_reward", tmp_path))["curves"])
-    assert rows["iteration"].max() == 2 * smoke.learner.iterations
+    rows = Table.from_rows(study.run(SMOKE, 0, Job(study.Cell("preference_as_reward"), tmp_path))["curves"])
+    assert rows["iteration"].max() == 2 * SMOKE.learner.iterations
     assert rows["kl"][-1] > 1
     assert rows["proxy"][-1] > rows["proxy"][0] + 0.5
-    again = Table.from_rows(study.run(smoke, 0, Job("preference_as_reward", tmp_path))["curves"])
+    again = Table.from_rows(study.run(SMOKE, 0, Job(study.Cell("preference_as_reward"), tmp_path))["curves"])
     assert again.to_csv() == rows.to_csv()
 
 

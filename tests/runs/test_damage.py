@@ -22,6 +22,7 @@ STUDY = '''
 import dataclasses
 import numpy as np
 from prefront.reports.claims import Claim
+from prefront.runs.study import Study
 from prefront.system.files import save_arrays, write_atomically
 from prefront.system.tables import Table
 
@@ -36,16 +37,17 @@ class Settings:
     scale: float = 1.0
     mode: str = "plain"
 
-PRESETS = {"smoke": Settings()}
-SEEDS = {"smoke": 2}
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    name: str
 
-def parts(settings):
-    return ("one", "two")
+def cells(settings):
+    return Cell("one"), Cell("two")
 
 def run(settings, seed, job):
     save_arrays(job.folder / "front" / "front.safetensors", {"returns": np.full((2, 2), float(seed))})
-    write_atomically(job.folder / "notes.txt", f"{seed} {job.part}")
-    own = {"plain": {}, "seed": {"seed": 99}, "part": {"part": "x"}}[settings.mode]
+    write_atomically(job.folder / "notes.txt", f"{seed} {job.cell.name}")
+    own = {"plain": {}, "seed": {"seed": 99}, "cell": {"cell": "x"}}[settings.mode]
     return {"points": [{"x": seed * settings.scale, "code": "007", "commit": "12e5", "answer": "true", **own}]}
 
 def summary(results):
@@ -58,6 +60,8 @@ def claims(results):
 def plot(results, folder):
     write_atomically(folder / "codes.svg", " ".join(results["points"]["code"].tolist()))
     return [folder / "codes.svg"]
+
+STUDY = Study({"smoke": Settings()}, run, [claims], [plot], cells, {"smoke": 2}, summary)
 '''
 
 
@@ -126,7 +130,7 @@ def test_every_damaged_or_deleted_file_of_a_run_is_refused_by_name(run, capsys):
     assert [answer(capsys, *words)[0] for words in (RUN, CLAIMS, PLOT)] == [0, 0, 0]
 
 
-def test_files_of_another_seed_or_part_are_refused_by_name(run, capsys):
+def test_files_of_another_seed_or_cell_are_refused_by_name(run, capsys):
     stored = files(run)
     for path, content in stored.items():
         for old, new in (("seed-0", "seed-1"), ("seed-1", "seed-0"), ("one", "two")):
@@ -162,7 +166,7 @@ def test_what_is_deleted_on_purpose_is_made_anew(run, capsys):
 def test_text_keeps_its_form_and_rows_cannot_take_the_run_s_own_columns(run, capsys):
     assert '0,one,0.0,"007","12e5","true"' in (run / "seed-0" / "points.csv").read_text()
     assert (run / "figures" / "codes.svg").read_text() == "007 007 007 007"
-    for mode in ("seed", "part"):
+    for mode in ("seed", "cell"):
         status = main([*RUN[:-4], "--name", mode, "--jobs", "0", "--mode", mode])
         assert status == 1
         assert f"The table 'points' has a column '{mode}' of its own" in capsys.readouterr().err

@@ -14,7 +14,8 @@ import pytest
 
 from prefront.cli import execute
 from prefront.runs.folders import Config, Run, RunError, read_config
-from prefront.runs.study import load_experiment, settings_to_dict
+from prefront.runs.loading import load_experiment
+from prefront.runs.stored_settings import settings_to_dict
 from prefront.runs.worker import take_job
 from prefront.system.files import read_json, signed_json
 
@@ -26,6 +27,7 @@ Only here to be killed.
 import dataclasses, json, time
 import numpy as np
 from prefront.reports.claims import Claim
+from prefront.runs.study import Study
 from prefront.system.files import write_atomically
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +43,19 @@ class Settings:
     pause: float = 0.004
     trouble: str = ""
 
-PRESETS = {"smoke": Settings(), "paper": Settings(steps=1000)}
-SEEDS = {"smoke": 2}
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    name: str
 
-def parts(settings):
-    return ("short", "long")
+def cells(settings):
+    return Cell("short"), Cell("long")
 
 def run(settings, seed, job):
     state = {"steps": 0, "position": 0.0, "path": []}
     if job.checkpoint.exists():
         state = json.loads(job.checkpoint.read_text())
-    while state["steps"] < settings.steps * (1 + (job.part == "long")):
-        step = np.random.default_rng([seed, len(job.part), state["steps"]]).normal()
+    while state["steps"] < settings.steps * (1 + (job.cell.name == "long")):
+        step = np.random.default_rng([seed, len(job.cell.name), state["steps"]]).normal()
         position = state["position"] + step
         state = {"steps": state["steps"] + 1, "position": position, "path": [*state["path"], position]}
         half_written = job.folder / f"{state['steps']}.txt"
@@ -62,12 +65,12 @@ def run(settings, seed, job):
         half_written.unlink()
         job.report(state["steps"], settings.steps, position=state["position"])
         print("noise on standard output")
-        if settings.trouble == "raise" and job.part == "long":
+        if settings.trouble == "raise" and job.cell.name == "long":
             raise FloatingPointError("no number at step 1")
-        if settings.trouble == "die" and state["steps"] % 5 == 0 and job.part == "long" and seed == 1:
+        if settings.trouble == "die" and state["steps"] % 5 == 0 and job.cell.name == "long" and seed == 1:
             import os
             os._exit(9)
-        if settings.trouble == "hang" and job.part == "short" and seed == 0:
+        if settings.trouble == "hang" and job.cell.name == "short" and seed == 0:
             time.sleep(1000)
     write_atomically(job.folder / "path.json", json.dumps(state["path"]))
     path = [{"step": i, "position": position} for i, position in enumerate(state["path"])]
@@ -80,6 +83,8 @@ def claims(results):
 def plot(results, folder):
     write_atomically(folder / "walk.svg", "".join(f"{x!r} " for x in results["metrics"]["position"].tolist()))
     return [folder / "walk.svg"]
+
+STUDY = Study({"smoke": Settings(), "paper": Settings(steps=1000)}, run, [claims], [plot], cells, {"smoke": 2})
 '''
 
 
@@ -246,7 +251,7 @@ def test_a_process_that_dies_is_begun_again_from_its_checkpoint(walk):
     # The walk of 8 steps dies at its 5th; begun again there, it reaches its end.
     assert died.returncode == 0
     timing = Run.load(walk / "runs" / "dead", "random_walk.py").results().timing
-    assert timing.where(seed=1, part="long")["attempts"].tolist() == [2]
+    assert timing.where(seed=1, cell="long")["attempts"].tolist() == [2]
 
 
 def test_the_time_limit_ends_a_job_that_hangs(walk):
@@ -301,7 +306,7 @@ def test_settings_of_another_version_are_said(tmp_path):
 
 
 def settings(experiment="random_walk.py"):
-    return settings_to_dict(load_experiment(experiment).preset("smoke"))
+    return settings_to_dict(load_experiment(experiment).study.preset("smoke"))
 
 
 def wait_until(condition, patience=30.0):
@@ -312,11 +317,11 @@ def wait_until(condition, patience=30.0):
 
 
 def test_a_worker_stays_with_what_it_has_compiled():
-    waiting = deque((seed, part, 1) for part in "ab" for seed in (0, 1, 2))
+    waiting = deque((seed, cell, 1) for cell in "ab" for seed in (0, 1, 2))
     last, taken = {1: None, 2: None}, []
     # The second worker is twice as fast.
     for worker in (1, 2, 2, 1, 2, 2):
-        job = take_job(waiting, last[worker], {part for other, part in last.items() if other != worker})
+        job = take_job(waiting, last[worker], {cell for other, cell in last.items() if other != worker})
         last[worker] = job[1]
         taken.append((worker, job[1], job[0]))
     assert taken == [(1, "a", 0), (2, "b", 0), (2, "b", 1), (1, "a", 1), (2, "b", 2), (2, "a", 2)]

@@ -1,4 +1,4 @@
-"""The experiment contract: what is no experiment is refused by name, and settings survive JSON."""
+"""The form of a study: what is no study is refused by name, its claims are one family, and settings survive JSON."""
 
 import dataclasses
 import json
@@ -6,7 +6,12 @@ import platform
 
 import pytest
 
-from prefront.runs.study import Results, load_experiment, settings_from_dict, settings_to_dict
+from prefront.reports.claims import Claim, claim_of
+from prefront.reports.share_evidence import Share
+from prefront.runs.cells import WHOLE, cell_name
+from prefront.runs.loading import load_experiment
+from prefront.runs.stored_settings import settings_from_dict, settings_to_dict
+from prefront.runs.study import Results, Study
 from prefront.system import provenance
 from prefront.system.tables import Table
 
@@ -50,56 +55,58 @@ def test_fields_that_differ_are_named():
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("x = 1", "Settings, PRESETS, run, claims, plot, a docstring"),
-        ('"""A study."""\nSettings = PRESETS = run = claims = 1', "lacks plot"),
+        ("x = 1", "STUDY = Study"),
+        ('"""A study."""\nSTUDY = print', "STUDY = Study"),
+        ("from prefront.runs.study import Study\nSTUDY = Study({'smoke': 1}, print, [], [])", "a docstring"),
     ],
 )
 def test_a_file_that_is_no_experiment_is_told_what_it_lacks(tmp_path, text, missing):
     (tmp_path / "study.py").write_text(text)
-    with pytest.raises(TypeError, match=missing):
+    with pytest.raises(TypeError, match=f"study.py is no experiment: it lacks {missing}"):
         load_experiment(str(tmp_path / "study.py"))
 
 
-STUDY = '''"""A study."""
-import dataclasses
-from prefront.reports.claims import Claim, claim_of
-from prefront.reports.share_evidence import Share
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings."""
-
-PRESETS = {"smoke": Settings(), "paper": Settings(), "few": Settings(), "odd": Settings()}
-SEEDS = {"smoke": 2, "paper": range(1000, 1010), "odd": range(0, 9, 3)}
-run = plot = print
-
-def claims(results):
-    every = [claim_of(Share(9, 10), "above", 0.5, sentence="Mostly.", quantity="share")] * 5
-    return [*every, Claim("All.", "", "", 1.0, "share", 10, "holds", test="a count, no test")]
-'''
+def study(**changes):
+    presets = {"smoke": Settings(), "paper": Settings(steps=9), "few": Settings(steps=1)}
+    return Study(**{"presets": presets, "run": print, "claims": [], "figures": [], **changes})
 
 
-def test_seeds_are_a_range_or_counted_from_zero(tmp_path):
-    (tmp_path / "study.py").write_text(STUDY)
-    study = load_experiment(str(tmp_path / "study.py"))
-    assert [study.seeds(name) for name in ("smoke", "paper", "few")] == [range(2), range(1000, 1010), range(5)]
+def test_seeds_are_a_range_or_counted_from_zero():
+    made = study(seeds={"smoke": 2, "paper": range(1000, 1010)})
+    assert [made.preset_seeds(name) for name in made.presets] == [range(2), range(1000, 1010), range(5)]
     with pytest.raises(TypeError, match=r"range\(0, 9, 3\)"):
-        study.seeds("odd")
+        study(seeds={"smoke": range(0, 9, 3)})
+    with pytest.raises(ValueError, match=r"No preset 'papr'\. Did you mean paper"):
+        study(seeds={"papr": 3})
 
 
-def test_no_study_can_forget_to_correct_its_claims(tmp_path):
-    (tmp_path / "study.py").write_text(STUDY)
-    ledger = load_experiment(str(tmp_path / "study.py")).claims(Results(None, {}))
+def test_a_study_without_presets_is_refused():
+    with pytest.raises(ValueError, match="got none"):
+        study(presets={})
+
+
+def test_no_study_can_forget_to_correct_its_claims():
+    claim = claim_of(Share(9, 10), "above", 0.5, sentence="Mostly.", quantity="share")
+    count = Claim("All.", "", "", 1.0, "share", 10, "holds", test="a count, no test")
+    ledger = study(claims=[lambda results: [claim] * 3, lambda results: [claim, claim, count]]).decide(
+        Results(None, {})
+    )
     # Alone, each of the five would hold at p = .021.
     assert [claim.verdict for claim in ledger] == ["undecided"] * 5 + ["holds"]
     assert [claim.family for claim in ledger] == [5] * 5 + [0]
 
 
+def test_every_figure_function_draws(tmp_path):
+    figures = [lambda results, folder: [folder / "a.pdf"], lambda results, folder: [str(folder / "b.pdf")]]
+    assert study(figures=figures).draw(Results(None, {}), tmp_path) == [tmp_path / "a.pdf", tmp_path / "b.pdf"]
+
+
 def test_settings_that_json_cannot_hold_are_refused_at_once(tmp_path):
     (tmp_path / "study.py").write_text(
-        '"""A study."""\nimport dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Settings:\n'
-        '    numbers: list = dataclasses.field(default_factory=lambda: [1])\nPRESETS = {"smoke": Settings()}\n'
-        "run = claims = plot = print"
+        '"""A study."""\nimport dataclasses\nfrom prefront.runs.study import Study\n'
+        "@dataclasses.dataclass(frozen=True)\nclass Settings:\n"
+        "    numbers: list = dataclasses.field(default_factory=lambda: [1])\n"
+        'STUDY = Study({"smoke": Settings()}, print, [], [])'
     )
     with pytest.raises(TypeError, match=r"'smoke'.*does not survive JSON"):
         load_experiment(str(tmp_path / "study.py"))
@@ -111,16 +118,41 @@ def test_unknown_experiments_are_answered_with_near_ones():
             load_experiment(name)
 
 
-def test_parts_under_a_name_are_results_of_their_own():
-    rows = [{"seed": 0, "part": part, "x": x} for part, x in [("one.a", 1), ("one.b", 2), ("oneself.a", 3)]]
-    timing = Table.from_rows([{"seed": 0, "part": "one.a", "cpu_seconds": 4.0}])
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    maze: str
+    method: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    study: str
+    cell: Cell
+
+
+def test_without_cells_the_work_is_one_piece():
+    assert study().named_cells(Settings()) == {"all": WHOLE}
+
+
+@pytest.mark.parametrize("cells", [[], [Cell("a"), Cell("a")], [Cell("a"), Outer("a", Cell("b")), Cell("a", "b")]])
+def test_cells_are_one_or_more_with_different_names(cells):
+    with pytest.raises(ValueError, match=r"1 to 10,000 cells, got 0|different names, got"):
+        study(cells=lambda settings: cells).named_cells(Settings())
+
+
+def test_cells_of_a_study_within_a_study_have_results_of_their_own():
+    one, other = Cell("a", "ours"), Cell("b")
+    inside = {Outer("one", one): one, Outer("one", other): other}
+    names = [cell_name(cell) for cell in (*inside, Outer("oneself", one))]
+    rows = [{"seed": 0, "cell": name, "x": x} for x, name in enumerate(names, start=1)]
+    timing = Table.from_rows([{"seed": 0, "cell": names[0], "cpu_seconds": 4.0}])
     results = Results("all", {"metrics": Table.from_rows(rows), "other": Table.from_rows(rows[2:])}, timing)
-    part = results.under("one", "settings of one")
-    assert part.settings == "settings of one"
-    assert part["metrics"]["part"].tolist() == ["a", "b"]
-    assert part["metrics"]["x"].tolist() == [1, 2]
-    assert part.timing["cpu_seconds"].tolist() == [4.0]
-    assert list(part.tables) == ["metrics"]
+    own = results.of_cells(inside, "settings of one")
+    assert own.settings == "settings of one"
+    assert own["metrics"]["cell"].tolist() == ["a.ours", "b"]
+    assert own["metrics"]["x"].tolist() == [1, 2]
+    assert own.timing["cpu_seconds"].tolist() == [4.0]
+    assert list(own.tables) == ["metrics"]
     assert results.seeds == 1
     with pytest.raises(KeyError, match="Did you mean metrics"):
         results["metric"]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from prefront.runs.study import ONLY_PART
+from prefront.runs.cells import WHOLE, cell_name
 from prefront.runs.worker import Failure
 
 
@@ -50,46 +50,46 @@ class Display:
     ) -> None:
         self.progress.stop()
 
-    def started(self, seed: int, part: str) -> None:
+    def started(self, seed: int, cell: str) -> None:
         """Shows a line for the job."""
-        self._remove(seed, part)
-        self.tasks[seed, part] = self.progress.add_task(_name(seed, part), total=None, figures="starting")
+        self._remove(seed, cell)
+        self.tasks[seed, cell] = self.progress.add_task(_name(seed, cell), total=None, figures="starting")
 
-    def progressed(self, seed: int, part: str, done: float, total: float, figures: dict[str, float]) -> None:
+    def progressed(self, seed: int, cell: str, done: float, total: float, figures: dict[str, float]) -> None:
         """Updates the job's line; its rate counts from its first report, without compilation and resumed steps."""
         now = time.monotonic()
-        since, steps = self.begun.setdefault((seed, part), (now, done))
+        since, steps = self.begun.setdefault((seed, cell), (now, done))
         rate = (done - steps) / (now - since) if now > since else 0.0
         shown = [f"{name.replace('_', ' ')} {figure:.6g}" for name, figure in figures.items()]
         shown += [f"{_count(rate)} steps/s"] if rate > 0 else []
         shown += [f"{_count(done)} of {_count(total)} steps"]
-        self.figures[seed, part] = ", ".join(shown)
-        self.progress.update(self.tasks[seed, part], total=total, completed=done, figures=self.figures[seed, part])
+        self.figures[seed, cell] = ", ".join(shown)
+        self.progress.update(self.tasks[seed, cell], total=total, completed=done, figures=self.figures[seed, cell])
 
-    def finished(self, seed: int, part: str) -> None:
+    def finished(self, seed: int, cell: str) -> None:
         """Replaces the job's line by one line of text."""
         self.done += 1
-        figures = self.figures.get((seed, part), "")
+        figures = self.figures.get((seed, cell), "")
         self.console.print(
-            f"[{self.done}/{self.total}] {_name(seed, part)}  {figures}", highlight=False, markup=False, soft_wrap=True
+            f"[{self.done}/{self.total}] {_name(seed, cell)}  {figures}", highlight=False, markup=False, soft_wrap=True
         )
-        self._remove(seed, part)
+        self._remove(seed, cell)
         self.progress.update(self.overall, completed=self.done)
 
     def failed(self, failure: Failure) -> None:
         """Says why a job failed."""
-        self.console.print(f"failed: {_name(failure.seed, failure.part)}: {failure.reason}", style="red", markup=False)
-        self._remove(failure.seed, failure.part)
+        self.console.print(f"failed: {_name(failure.seed, failure.cell)}: {failure.reason}", style="red", markup=False)
+        self._remove(failure.seed, failure.cell)
 
-    def _remove(self, seed: int, part: str) -> None:
-        if (seed, part) in self.tasks:
-            self.progress.remove_task(self.tasks.pop((seed, part)))
-        self.begun.pop((seed, part), None)
-        self.figures.pop((seed, part), None)
+    def _remove(self, seed: int, cell: str) -> None:
+        if (seed, cell) in self.tasks:
+            self.progress.remove_task(self.tasks.pop((seed, cell)))
+        self.begun.pop((seed, cell), None)
+        self.figures.pop((seed, cell), None)
 
 
-def _name(seed: int, part: str) -> str:
-    return f"seed {seed}" if part == ONLY_PART else f"{part}, seed {seed}"
+def _name(seed: int, cell: str) -> str:
+    return f"seed {seed}" if cell == cell_name(WHOLE) else f"{cell}, seed {seed}"
 
 
 def _count(number: float) -> str:

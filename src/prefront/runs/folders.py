@@ -2,10 +2,10 @@
 
     config.json                 experiment, preset, settings, first seed and number of seeds, device
     environment.json            versions, hardware, commit; environment-2.json and so on where a run went on elsewhere
-    seed-0/metrics.csv          one file per table and seed, all parts below each other
-    seed-0/PART/                what one job made: its tables and its fronts; checksums.json lists them, with config,
-                                seed and part; timing.json says what the job took
-    unfinished/seed-0/PART/     the job's checkpoint, and what it has written so far
+    seed-0/metrics.csv          one file per table and seed, all cells below each other
+    seed-0/CELL/                what one job made: its tables and its fronts; checksums.json lists them, with config,
+                                seed and cell; timing.json says what the job took
+    unfinished/seed-0/CELL/     the job's checkpoint, and what it has written so far
     figures/, claims.*          drawn and decided from the tables alone
     summary.md, summary.tex     the table that a paper would print
     checksums.json              written last, and lists everything: a run that has it is complete
@@ -33,8 +33,11 @@ from typing import Any
 
 from prefront.reports.claims import Claim, read_claims, to_markdown, write_claims
 from prefront.runs.catalogue import EXPERIMENTS
+from prefront.runs.cells import WHOLE
 from prefront.runs.job_folders import FIGURES, TIMING, Clock, Timing, check_job, check_listed, list_run, seal_job
-from prefront.runs.study import ONLY_PART, Experiment, Job, Results, load_experiment, settings_from_dict
+from prefront.runs.loading import Experiment, load_experiment
+from prefront.runs.stored_settings import settings_from_dict
+from prefront.runs.study import Job, Results
 from prefront.system import provenance
 from prefront.system.checks import nearest_names
 from prefront.system.checksums import LIST, Checksums, read_checksums
@@ -113,8 +116,9 @@ class Run:
         self.folder = folder
         self.config = config
         self.experiment = experiment
-        self.settings = settings_from_dict(experiment.module.Settings, config.settings)
-        self.parts = experiment.parts(self.settings)
+        self.study = experiment.study
+        self.settings = settings_from_dict(self.study.settings_type, config.settings)
+        self.cells = self.study.named_cells(self.settings)
 
     @classmethod
     def open(cls, folder: str | Path, config: Config) -> Run:
@@ -172,7 +176,7 @@ class Run:
         """Whether every job, figure and claim of this config is there; not whether their files are undamaged."""
         stored = self.folder / "config.json"
         same = stored.exists() and read_config(self.folder).every_seed == self.config.every_seed
-        jobs = all(self.job_folder(seed, part).exists() for seed, part in self._jobs())
+        jobs = all(self.job_folder(seed, cell).exists() for seed, cell in self._jobs())
         return same and jobs and (self.folder / LIST).exists()
 
     @contextlib.contextmanager
@@ -208,7 +212,7 @@ class Run:
         """Writes config and environment where they are missing, under the lock.
 
         Returns:
-            The jobs still to be done, as (seed, part), in an order that lets one process reuse compiled programs.
+            The jobs still to be done, as (seed, cell), in an order that lets one process reuse compiled programs.
         """
         remove_leftovers(self.folder)
         (self.folder / LIST).unlink(missing_ok=True)
@@ -223,21 +227,21 @@ class Run:
         return pending
 
     def _jobs(self) -> list[tuple[int, str]]:
-        return [(seed, part) for part in self.parts for seed in self.config.every_seed]
+        return [(seed, cell) for cell in self.cells for seed in self.config.every_seed]
 
-    def _owner(self, seed: int, part: str) -> dict[str, Any]:
-        return {"config": self.config.identity, "seed": seed, "part": part}
+    def _owner(self, seed: int, cell: str) -> dict[str, Any]:
+        return {"config": self.config.identity, "seed": seed, "cell": cell}
 
-    def _checked(self, seed: int, part: str) -> tuple[Checksums, Timing]:
-        return check_job(self.job_folder(seed, part), self._owner(seed, part))
+    def _checked(self, seed: int, cell: str) -> tuple[Checksums, Timing]:
+        return check_job(self.job_folder(seed, cell), self._owner(seed, cell))
 
-    def job_folder(self, seed: int, part: str) -> Path:
+    def job_folder(self, seed: int, cell: str) -> Path:
         """Returns where a finished job's results are."""
-        return self.folder / f"seed-{seed}" / part
+        return self.folder / f"seed-{seed}" / cell
 
-    def run_job(self, seed: int, part: str, report: Callable[..., None]) -> None:
+    def run_job(self, seed: int, cell: str, report: Callable[..., None]) -> None:
         """Does one job in this process, from its checkpoint where it has one."""
-        final, work = self.job_folder(seed, part), self.folder / "unfinished" / f"seed-{seed}" / part
+        final, work = self.job_folder(seed, cell), self.folder / "unfinished" / f"seed-{seed}" / cell
         if final.exists():
             return
         results = work / "results"
@@ -249,21 +253,21 @@ class Run:
             clock.save()
             report(done, total, **figures)
 
-        job = Job(part, results, work / "checkpoint", report_and_time)
-        labels = self._labels(seed, part)
-        for name, rows in self.experiment.run(self.settings, seed, job).items():
+        job = Job(self.cells[cell], results, work / "checkpoint", report_and_time)
+        labels = self._labels(seed, cell)
+        for name, rows in self.study.run(self.settings, seed, job).items():
             for row in rows:
                 if own := sorted(labels.keys() & row.keys()):
                     raise ValueError(f"The table {name!r} has a column {own[0]!r} of its own, which the run writes.")
             if rows:
                 Table.from_rows({**labels, **row} for row in rows).write(results / f"{name}.csv")
-        seal_job(results, self._owner(seed, part), clock)
+        seal_job(results, self._owner(seed, cell), clock)
         final.parent.mkdir(parents=True, exist_ok=True)
         results.replace(final)
         shutil.rmtree(work)
 
-    def _labels(self, seed: int, part: str) -> dict[str, Any]:
-        return {"seed": seed} if self.parts == (ONLY_PART,) else {"seed": seed, "part": part}
+    def _labels(self, seed: int, cell: str) -> dict[str, Any]:
+        return {"seed": seed} if list(self.cells.values()) == [WHOLE] else {"seed": seed, "cell": cell}
 
     def results(self) -> Results:
         """Reads the stored tables of all finished jobs.
@@ -281,7 +285,7 @@ class Run:
                 if name.endswith(".csv") and "/" not in name:
                     table = Table.read(self.job_folder(*job) / name, checksum)
                     found.setdefault(name.removesuffix(".csv"), []).append(table)
-        tables = {name: Table.concatenate(parts) for name, parts in found.items()}
+        tables = {name: Table.concatenate(pieces) for name, pieces in found.items()}
         return Results(self.settings, tables, Table.from_rows(timing))
 
     def finish(self) -> list[Claim]:
@@ -296,11 +300,11 @@ class Run:
             for seed in table.unique("seed"):
                 table.where(seed=seed).write(self.folder / f"seed-{seed}" / f"{name}.csv")
         self._draw(results)
-        summary = self.experiment.summary(results)
-        if summary is not None:
+        if self.study.summary is not None:
+            summary = self.study.summary(results)
             write_atomically(self.folder / "summary.md", summary.to_markdown())
             write_atomically(self.folder / "summary.tex", summary.to_latex())
-        claims = self.experiment.claims(results)
+        claims = self.study.decide(results)
         write_atomically(self.folder / "claims.md", to_markdown(claims))
         write_claims(self.folder / "claims.json", claims)
         self._write_list()
@@ -327,7 +331,7 @@ class Run:
         if not results.tables:
             raise RunError(f"{self.folder} has no results yet: no job of it has finished.")
         shutil.rmtree(self.folder / FIGURES, ignore_errors=True)  # The list must hold nothing but what was drawn now.
-        return self.experiment.plot(results, self.folder / FIGURES)
+        return self.study.draw(results, self.folder / FIGURES)
 
     def _write_list(self) -> None:
         jobs = [self.job_folder(*job) for job in self._jobs()]
@@ -358,7 +362,7 @@ def check_run(folder: str | Path, figures: bool = True) -> Checksums:
 
     Raises:
         RunError: The run is not complete.
-        DamagedFileError: A file is damaged, missing, or another run's, seed's or part's; the message names it.
+        DamagedFileError: A file is damaged, missing, or another run's, seed's or cell's; the message names it.
     """
     folder = Path(folder)
     if not (folder / LIST).is_file():

@@ -24,7 +24,7 @@ class Timing:
     """What a job took.
 
     Attributes:
-        owner: Which job: its config, seed and part.
+        owner: Which job: its config, seed and cell.
         spent: Seconds, memory and attempts by name.
     """
 

@@ -38,13 +38,13 @@ class Failure:
 
     Attributes:
         seed: Its seed.
-        part: Its part.
+        cell: Its cell.
         reason: What happened, in one line.
         details: The traceback, or the end of what the process wrote to its standard error.
     """
 
     seed: int
-    part: str
+    cell: str
     reason: str
     details: str = ""
 
@@ -52,13 +52,13 @@ class Failure:
 class Listener(Protocol):
     """Who hears how the jobs go, for example a progress display."""
 
-    def started(self, seed: int, part: str) -> None:
+    def started(self, seed: int, cell: str) -> None:
         """A worker begins a job."""
 
-    def progressed(self, seed: int, part: str, done: float, total: float, figures: dict[str, float]) -> None:
+    def progressed(self, seed: int, cell: str, done: float, total: float, figures: dict[str, float]) -> None:
         """A job has done so much of its steps."""
 
-    def finished(self, seed: int, part: str) -> None:
+    def finished(self, seed: int, cell: str) -> None:
         """A job's results are in the run folder."""
 
     def failed(self, failure: Failure) -> None:
@@ -81,7 +81,7 @@ def run_jobs(
 
     Args:
         run: The run.
-        pending: The jobs, as (seed, part).
+        pending: The jobs, as (seed, cell).
         listener: Hears of every start, progress and end.
         processes: How many workers; 0 does the jobs in this process, one by one, without a time limit.
         time_limit: Seconds that one attempt at a job may take.
@@ -92,7 +92,7 @@ def run_jobs(
     """
     if processes == 0:
         return _run_here(run, pending, listener)
-    waiting = deque((seed, part, 1) for seed, part in pending)
+    waiting = deque((seed, cell, 1) for seed, cell in pending)
     inbox: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
     workers: set[_Worker] = set()
     failures: list[Failure] = []
@@ -102,8 +102,8 @@ def run_jobs(
                 workers.add(_Worker(run, inbox, lock))
             for worker in workers:
                 if waiting and worker.job is None:
-                    elsewhere = {one.part for one in workers if one is not worker}
-                    worker.give(take_job(waiting, worker.part, elsewhere), time_limit)
+                    elsewhere = {one.cell for one in workers if one is not worker}
+                    worker.give(take_job(waiting, worker.cell, elsewhere), time_limit)
                     listener.started(*worker.job_name)
             lost = [worker for worker in workers if worker.job and time.monotonic() > worker.deadline]
             for worker in lost:
@@ -121,17 +121,17 @@ def run_jobs(
                 worker.kill()
                 _retry_or_fail(worker, "its process died", waiting, failures, listener)
                 continue
-            seed, part = worker.job_name
+            seed, cell = worker.job_name
             if "progress" in message:
                 done, total, figures = message["progress"]
-                listener.progressed(seed, part, done, total, figures)
+                listener.progressed(seed, cell, done, total, figures)
             elif "failed" in message:
                 worker.job = None
-                failures.append(Failure(seed, part, *message["failed"]))
+                failures.append(Failure(seed, cell, *message["failed"]))
                 listener.failed(failures[-1])
             else:
                 worker.job = None
-                listener.finished(seed, part)
+                listener.finished(seed, cell)
     finally:
         for worker in workers:
             worker.kill()
@@ -142,12 +142,12 @@ def take_job(waiting: deque[tuple[int, str, int]], own: str | None, elsewhere: C
     """Takes from the waiting jobs the first one for which a worker has the least to compile that others have compiled.
 
     Args:
-        waiting: Jobs as (seed, part, attempt).
+        waiting: Jobs as (seed, cell, attempt).
         own: Part of the worker's last job, whose programs it has.
         elsewhere: Parts of the other workers' last jobs.
 
     Returns:
-        The first job of its own part; if there is none, the first of a part that no other worker is at, or of any.
+        The first job of its own cell; if there is none, the first of a cell that no other worker is at, or of any.
     """
     job = min(waiting, key=lambda job: (job[1] != own, job[1] in elsewhere))
     waiting.remove(job)
@@ -159,7 +159,7 @@ class _Worker:
 
     def __init__(self, run: Run, inbox: queue.Queue[Any], lock: int | None) -> None:
         self.job: tuple[int, str, int] | None = None
-        self.part: str | None = None
+        self.cell: str | None = None
         self.deadline = 0.0
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         command = [sys.executable, "-m", "prefront.runs.worker", str(run.folder.resolve()), run.config.device]
@@ -180,7 +180,7 @@ class _Worker:
         return self.job[:2]
 
     def give(self, job: tuple[int, str, int], time_limit: float) -> None:
-        self.job, self.part = job, job[1]
+        self.job, self.cell = job, job[1]
         self.deadline = time.monotonic() + time_limit
         assert self.process.stdin is not None
         try:
@@ -211,26 +211,26 @@ def _retry_or_fail(
 ) -> None:
     if worker.job is None:
         return
-    seed, part, attempt = worker.job
+    seed, cell, attempt = worker.job
     if attempt < MAX_ATTEMPTS:
-        waiting.appendleft((seed, part, attempt + 1))
+        waiting.appendleft((seed, cell, attempt + 1))
         return
-    failures.append(Failure(seed, part, f"{reason}, {attempt} times", worker.said))
+    failures.append(Failure(seed, cell, f"{reason}, {attempt} times", worker.said))
     listener.failed(failures[-1])
 
 
 def _run_here(run: Run, pending: Iterable[tuple[int, str]], listener: Listener) -> list[Failure]:
     failures: list[Failure] = []
-    for seed, part in pending:
-        listener.started(seed, part)
-        report = _throttled(partial(listener.progressed, seed, part))
+    for seed, cell in pending:
+        listener.started(seed, cell)
+        report = _throttled(partial(listener.progressed, seed, cell))
         try:
-            run.run_job(seed, part, report)
+            run.run_job(seed, cell, report)
         except Exception as error:  # Whatever a study raises must not end the others.
-            failures.append(Failure(seed, part, *_said(error)))
+            failures.append(Failure(seed, cell, *_said(error)))
             listener.failed(failures[-1])
         else:
-            listener.finished(seed, part)
+            listener.finished(seed, cell)
     return failures
 
 
@@ -268,9 +268,9 @@ def _work(folder: Path, study: str) -> None:
     run = Run.load(folder, study)
     report = _throttled(lambda *progress: print(json.dumps({"progress": progress}), file=channel))
     while True:
-        seed, part = json.loads(jobs.get())
+        seed, cell = json.loads(jobs.get())
         try:
-            run.run_job(seed, part, report)
+            run.run_job(seed, cell, report)
         except Exception as error:  # Reported to the parent, which goes on with the other jobs.
             answer: dict[str, Any] = {"failed": _said(error)}
         else:
