@@ -1,4 +1,4 @@
-"""Constrained RLHF against reward-model overoptimization, where the constrained optimum is known exactly.
+"""Constrained RLHF in worlds whose constrained optimum is known: the figures of Moskovitz et al. (2024).
 
 The figures of Moskovitz et al. (2024) in worlds of token sequences: proxy points (3.1, 3.2), gold of every method, also
 trained three times longer (5.1), how well thresholds are met (5.2), misplaced thresholds (5.3), thresholds searched

@@ -1,4 +1,4 @@
-"""Which model predicts what people choose, and which leads to good policies, on published human preferences.
+"""Models of choice fitted to published human preferences, and rewards learned from few of them.
 
 People compared pairs of segments of the delivery task. With the task's true reward given, models of one scale (and of
 three, for expanded regret) are fitted and scored by 10-fold cross-validation; so are models that learn what people

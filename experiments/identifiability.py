@@ -1,4 +1,4 @@
-"""What preferences can tell about a reward: three pairs of tasks that partial return confuses and regret does not.
+"""Three pairs of tasks that choices by partial return cannot tell apart, and choices by regret can.
 
 Each study compares a task with another that has the same transitions but other optimal policies:
 

@@ -1,4 +1,4 @@
-"""The optimal advantage learned from regret preferences, and what becomes of it when it is mistaken for a reward.
+"""The optimal advantage learned from choices by regret, used as such and mistaken for a reward.
 
 A table g(s, a) is fitted to preferences by regret as if they were by partial return. What is learned is the optimal
 advantage. Taking its largest entry in every state is right. Taking it for a reward and solving the task for it is a

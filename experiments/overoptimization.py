@@ -1,4 +1,4 @@
-"""Reward-model overoptimization: gold rises, then falls, while the proxy that is optimised keeps rising.
+"""Gold against proxy and KL: exact curves, learners and best-of-n, and what moves the peak.
 
 In worlds of token sequences whose KL-regularised optima are known exactly, the whole curve of gold against proxy and KL
 is computed, and learners and best-of-n sampling are set beside it: where gold peaks and what moves the peak, which of

@@ -1,4 +1,4 @@
-"""How much of the exact Pareto front C-MORL discovers, beside linear scalarisation at equal steps.
+"""C-MORL against linear scalarisation on every discrete environment, scored by the exact fronts.
 
 Each environment is trained with both stages of C-MORL and, with the same budget of environment steps, with stage 1
 alone, which is linear scalarisation by a population of learners. The preset "tuned" has settings that were chosen for

@@ -1,4 +1,4 @@
-"""A tour in under three minutes: Pareto fronts, an overoptimization curve and learned rewards, against exact answers.
+"""A tour in three minutes: Pareto fronts, an overoptimization curve, learned rewards, against exact answers.
 
 Each part of the tour is a study of its own, in small: its claims, tables and figures are those of that experiment.
 """

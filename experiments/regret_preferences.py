@@ -1,4 +1,4 @@
-"""Learning rewards from people who choose by regret or by partial return: every learner on the data of every generator.
+"""Rewards learned from choices by regret or partial return: every learner on the data of every generator.
 
 The tasks are random delivery maps. Teachers of both kinds answer the same pairs of segments, with and without noise;
 both learners are fitted to the answers of both, and the policies that are optimal for what they learned are evaluated

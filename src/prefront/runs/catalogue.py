@@ -1,8 +1,15 @@
-"""The agents and experiments by name; none of them is imported before it is used."""
+"""The agents and experiments by name; none of them is imported before it is used.
+
+An agent is entered here. A study is found: its name is its module's, and its summary the first line of the docstring.
+"""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib.util
+import re
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,53 +48,30 @@ AGENTS: dict[str, CatalogEntry] = {
     )
 }
 
-EXPERIMENTS: dict[str, CatalogEntry] = {
-    entry.name: entry
-    for entry in (
-        CatalogEntry(
-            "quickstart",
-            "prefront.experiments.quickstart",
-            "a tour in three minutes: Pareto fronts, an overoptimization curve, learned rewards, against exact answers",
-        ),
-        CatalogEntry(
-            "pareto_discovery",
-            "prefront.experiments.pareto_discovery",
-            "C-MORL against linear scalarisation on every discrete environment, scored by the exact fronts",
-        ),
-        CatalogEntry(
-            "overoptimization",
-            "prefront.experiments.overoptimization",
-            "gold against proxy and KL: exact curves, learners and best-of-n, and what moves the peak",
-        ),
-        CatalogEntry(
-            "constrained_rlhf",
-            "prefront.experiments.constrained_rlhf",
-            "constrained RLHF in worlds whose constrained optimum is known: the figures of Moskovitz et al. (2024)",
-        ),
-        CatalogEntry(
-            "reward_shaping",
-            "prefront.experiments.reward_shaping",
-            "reward shaping and reward-model ensembles against constraints: how far gold falls after its peak",
-        ),
-        CatalogEntry(
-            "regret_preferences",
-            "prefront.experiments.regret_preferences",
-            "rewards learned from choices by regret or partial return: every learner on the data of every generator",
-        ),
-        CatalogEntry(
-            "identifiability",
-            "prefront.experiments.identifiability",
-            "three pairs of tasks that choices by partial return cannot tell apart, and choices by regret can",
-        ),
-        CatalogEntry(
-            "optimal_advantage",
-            "prefront.experiments.optimal_advantage",
-            "the optimal advantage learned from choices by regret, used as such and mistaken for a reward",
-        ),
-        CatalogEntry(
-            "human_preferences",
-            "prefront.experiments.human_preferences",
-            "models of choice fitted to published human preferences, and rewards learned from few of them",
-        ),
-    )
-}
+
+def find_studies(package: str) -> dict[str, CatalogEntry]:
+    """Returns the studies of a package: its modules that define `STUDY`, by name, without importing any.
+
+    Args:
+        package: Dotted name of the package. The first line of a module's docstring is its study's summary.
+
+    Raises:
+        ValueError: A study has no docstring; the message names its file.
+    """
+    spec = importlib.util.find_spec(package)
+    found: dict[str, CatalogEntry] = {}
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for path in sorted(Path(folder).glob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            if not re.search(r"^STUDY\b", text, re.MULTILINE):
+                continue
+            title = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].removesuffix(".")
+            if not title:
+                raise ValueError(f"{path} defines a study and has no docstring, whose first line would be its summary.")
+            # Only the capital that begins a sentence is made small: not that of PPO or C-MORL.
+            summary = title[0].lower() + title[1:] if re.match(r"[A-Z]?[a-z ]", title) else title
+            found[path.stem] = CatalogEntry(path.stem, f"{package}.{path.stem}", summary)
+    return found
+
+
+EXPERIMENTS: dict[str, CatalogEntry] = find_studies("prefront.experiments")
