@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint benchmark clean
+.PHONY: demo test test-all lint docs benchmark clean
 
 demo: $(VENV)/.base
 	$(BIN)/prefront run quickstart --jobs 2
@@ -19,6 +19,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# No network is asked: the theme, its scripts and all pages are local.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/generate.py docs/_pages
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs docs/_pages docs/_build
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e ".[docs]"
+	touch $@ $(VENV)/.base
 
 $(VENV)/.python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -45,4 +54,4 @@ $(VENV)-peers/.peers: $(VENV)/.python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-peers build dist docs/_build docs/_pages src/*.egg-info
