@@ -38,7 +38,8 @@ def test_the_first_example_is_that_of_the_readme():
     assert code in (ROOT / "README.md").read_text()
 
 
-def test_the_links_of_the_readme_lead_somewhere():
+def test_the_readme_is_short_and_its_links_lead_somewhere():
     text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 120
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert "://" in target or (ROOT / target).exists(), f"README.md links to {target}, which is missing."
