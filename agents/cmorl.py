@@ -39,11 +39,12 @@ from prefront.learning.ppo import ActorCritic, Goal
 from prefront.pareto.archive import Archive, stacked, unstacked
 from prefront.pareto.weights import dirichlet_weights, riesz_weights
 from prefront.policies.front import Front
+from prefront.policies.solution import Result
 from prefront.system.failures import TrainingFailure
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task
 
-__all__ = ["CMORLConfig", "CMORLResult", "Progress", "config_for", "linear_config_for", "train"]
+__all__ = ["CMORLConfig", "Progress", "config_for", "linear_config_for", "train"]
 
 # A constraint counts as violated when a return lies below it by more than this share of the objective's range.
 VIOLATION = 0.02
@@ -69,27 +70,6 @@ class Progress:
     cardinality: int
 
 
-@dataclasses.dataclass(frozen=True)
-class CMORLResult:
-    """What a run found.
-
-    Attributes:
-        front: The archived policies and their return vectors. Where the environment is random these are the estimates
-            by which the archive chose, which flatter: `Front.evaluate` measures policies afresh.
-        history: One row per evaluation: `environment_steps`, `evaluation_steps`, `hypervolume`, `cardinality`, `stage`
-            (1 or 2), `violations`, the share of learners that violate a constraint by more than 2 % of the objective's
-            range (NaN in stage 1), and `finished_violations`, the same at the end of an extension, measured by
-            episodes of the finished policies alone (elsewhere NaN).
-        environment_steps: Training steps.
-        evaluation_steps: Steps of evaluation episodes, which are not among the training steps.
-    """
-
-    front: Front
-    history: dict[str, np.ndarray]
-    environment_steps: int
-    evaluation_steps: int
-
-
 def train(
     environment: Environment | str,
     config: CMORLConfig,
@@ -97,7 +77,7 @@ def train(
     *,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
-) -> CMORLResult:
+) -> Result[Front]:
     """Discovers a front.
 
     Args:
@@ -110,7 +90,12 @@ def train(
             if it had not been interrupted.
 
     Returns:
-        The front and how it was found.
+        The front, which holds the archived policies and their return vectors. Where the environment is random these are
+        the estimates by which the archive chose, which flatter: `Front.evaluate` measures policies afresh. The history
+        has one row per evaluation: `environment_steps`, `evaluation_steps`, `hypervolume`, `cardinality`, `stage` (1 or
+        2), `violations`, the share of learners that violate a constraint by more than 2 % of the objective's range (NaN
+        in stage 1), and `finished_violations`, the same at the end of an extension, measured by episodes of the
+        finished policies alone (elsewhere NaN).
 
     Raises:
         TrainingFailure: Something is not finite any more. The checkpoint is that of before; the same call goes on from
@@ -334,7 +319,7 @@ class _Discovery:
         self.steps, self.evaluation_steps = facts["steps"]
         self.population = self._active.continued(self.population)
 
-    def result(self) -> CMORLResult:
+    def result(self) -> Result[Front]:
         """Policy assignment is the front's: `Front.select` (section 4.3)."""
         policies = stacked(self.archive.entries)["policy"]
         front = Front.of(
@@ -347,7 +332,7 @@ class _Discovery:
             seed=self.seed,
         )
         history = {name: np.array(values) for name, values in self.history.items()}
-        return CMORLResult(front, history, self.steps, self.evaluation_steps)
+        return Result(front, history, self.steps, self.evaluation_steps)
 
 
 def _trainer(task: Task, network: ActorCritic, config: CMORLConfig, seed: int) -> CompiledTrainer | HostTrainer:

@@ -53,7 +53,7 @@ def main() -> None:
         "hypervolume": hypervolume,
         "steps_per_cpu_second_after_compilation": _rate(curve),
         "curve": curve,
-        **({} if result is None else Truth.of(environment).score(result.front.returns)),
+        **({} if result is None else Truth.of(environment).score(result.solution.returns)),
     }))  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def main() -> None:
             for candidate in arguments.candidates:
                 start = time.process_time()
                 result = train(f"prefront/{name}-v0", dataclasses.replace(own, **candidates[candidate]), seed)
-                row = truth.score(_test(result.front, environment, 200))
+                row = truth.score(_test(result.solution, environment, 200))
                 facts = {"environment": name, "candidate": candidate, "seed": seed, "share": row["share"]}
                 facts |= {"cardinality": row["cardinality"], "expected_utility": row["expected_utility"]}
                 facts |= {"steps": int(result.environment_steps), "cpu_seconds": time.process_time() - start}

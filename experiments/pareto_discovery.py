@@ -130,11 +130,11 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         job.report(now.environment_steps, now.total_steps, hypervolume=now.hypervolume, points=now.cardinality)
 
     result = train(id, config, seed, progress=progress, checkpoint=job.checkpoint)
-    result.front.save(job.folder / "front")
+    result.solution.save(job.folder / "front")
     history = result.history
     finished = np.isfinite(history["finished_violations"])
     labels = {"environment": name, "method": method}
-    found = _test(result.front, environment, settings.test_episodes)
+    found = _test(result.solution, environment, settings.test_episodes)
     facts = {
         **labels,
         "id": id,
@@ -142,7 +142,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         "gamma": environment.discount,
         "reference_point": " ".join(f"{part:g}" for part in environment.reference_point),
         "policies": "deterministic",
-        "archived": len(result.front),
+        "archived": len(result.solution),
         "environment_steps": int(result.environment_steps),
         "evaluation_steps": int(result.evaluation_steps),
         "finished_learners": config.population * int(finished.sum()),

@@ -24,8 +24,10 @@ def tree(**kwargs):
 
 
 def same(first, second):
-    assert np.array_equal(first.front.returns, second.front.returns)
-    for a, b in zip(jax.tree.leaves(first.front.parameters), jax.tree.leaves(second.front.parameters), strict=True):
+    assert np.array_equal(first.solution.returns, second.solution.returns)
+    for a, b in zip(
+        jax.tree.leaves(first.solution.parameters), jax.tree.leaves(second.solution.parameters), strict=True
+    ):
         assert np.array_equal(a, b)
     assert all(np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history)
 
@@ -35,7 +37,7 @@ def test_finds_the_whole_front_of_a_small_tree_on_every_seed():
     config = dataclasses.replace(SMALL, population=64, total_steps=64 * 48 * 48, restarts=2)
     for seed in range(3):
         result = train(environment, config, seed)
-        assert points_found(result.front.returns, environment.pareto_front()).all()
+        assert points_found(result.solution.returns, environment.pareto_front()).all()
         assert result.history["hypervolume"][-1] == pytest.approx(environment.max_hypervolume(), rel=1e-5)
 
 
@@ -51,7 +53,7 @@ def test_each_extension_is_reproducible_counts_steps_and_returns_what_its_polici
     assert result.evaluation_steps == len(seen) * 8 * 5  # eight policies walk down a tree of depth five
     assert set(result.history["stage"]) == {1, 2}
     assert seen[-1].environment_steps == seen[-1].total_steps
-    np.testing.assert_allclose(result.front.evaluate(environment, episodes=1), result.front.returns, rtol=1e-6)
+    np.testing.assert_allclose(result.solution.evaluate(environment, episodes=1), result.solution.returns, rtol=1e-6)
     assert (np.diff(result.history["hypervolume"]) >= -1e-9).all()
 
 
@@ -66,8 +68,8 @@ def test_nine_objectives():
     result = train(
         tree(depth=3, objectives=9, seed=0), dataclasses.replace(SMALL, population=18, total_steps=18 * 48 * 4 * 8), 0
     )
-    assert result.front.returns.shape[1] == 9
-    assert len(result.front) > 1
+    assert result.solution.returns.shape[1] == 9
+    assert len(result.solution) > 1
     assert set(result.history["stage"]) == {1, 2}
 
 
@@ -171,8 +173,8 @@ def test_exact_evaluation_equals_many_episodes():
     config = dataclasses.replace(SMALL, evaluation="exact", total_steps=8 * 48 * 20, extension="none")
     result = train(environment, config, 0)
     episodes = 2000
-    measured = result.front.evaluate(environment, episodes=episodes, seed=5)
-    np.testing.assert_allclose(measured, result.front.returns, atol=5 * 0.5 / np.sqrt(episodes))
+    measured = result.solution.evaluate(environment, episodes=episodes, seed=5)
+    np.testing.assert_allclose(measured, result.solution.returns, atol=5 * 0.5 / np.sqrt(episodes))
     assert result.evaluation_steps == 0
 
 

@@ -32,8 +32,8 @@ for config in (one, dataclasses.replace(one, devices=2)):
         assert {shard.data.shape[0] for shard in tables.addressable_shards} == {4}
     runs.append((np.asarray(tables), discovery.result()))
 (tables, first), (spread, second) = runs
-assert len(first.front) > 1 and set(first.history["stage"]) == {1, 2}
-np.testing.assert_allclose(first.front.returns, second.front.returns, rtol=1e-5)
+assert len(first.solution) > 1 and set(first.history["stage"]) == {1, 2}
+np.testing.assert_allclose(first.solution.returns, second.solution.returns, rtol=1e-5)
 np.testing.assert_allclose(tables, spread, atol=1e-3)
 assert np.abs(tables).max() > 1
 """

@@ -30,8 +30,10 @@ CONFIG = CMORLConfig(
 
 
 def same(first, second):
-    assert np.array_equal(first.front.returns, second.front.returns)
-    for a, b in zip(jax.tree.leaves(first.front.parameters), jax.tree.leaves(second.front.parameters), strict=True):
+    assert np.array_equal(first.solution.returns, second.solution.returns)
+    for a, b in zip(
+        jax.tree.leaves(first.solution.parameters), jax.tree.leaves(second.solution.parameters), strict=True
+    ):
         assert np.array_equal(a, b)
     assert all(np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history)
 
@@ -108,7 +110,7 @@ def test_inside_compiled_programs(tmp_path):
 
     for quantity, value in (("observation", np.nan), ("reward", np.inf)):
         run = partial(run_with, ("observation", "reward").index(quantity), value)
-        front = stops_and_goes_on(run, quantity, "tests/Line-v0", tmp_path / quantity).front
+        front = stops_and_goes_on(run, quantity, "tests/Line-v0", tmp_path / quantity).solution
     with pytest.raises(TrainingFailure, match=r"learner 1: the reward is not finite.*No state from"):
         run(True, tmp_path / "none", at=0)
 

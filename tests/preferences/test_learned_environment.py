@@ -277,7 +277,7 @@ def test_our_agent_serves_every_person_of_a_population():
     learner = LearnerConfig(learning_rate=0.03)
     config = CMORLConfig(learner=learner, total_steps=400_000, population=4, discount=0.99, evaluation="exact")
     for seed in range(2):
-        front = train(paid, config, seed).front
+        front = train(paid, config, seed).solution
         for person, true in enumerate(people):
             actions = np.asarray(front.select(np.eye(2)[person])(places.astype(np.int32)))
             assert exact.scaled_return(mdp, actions, exact.expected_rewards(mdp, true), 0.999) >= 0.99

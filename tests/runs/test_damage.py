@@ -285,7 +285,7 @@ def test_every_damage_of_a_checkpoint_is_refused_by_name_and_leftovers_are_swept
         total_steps=8 * 4 * 12, population=8, updates_per_evaluation=1, checkpoint_evaluations=1, learner=learner
     )
     id = "prefront/FruitTree-v0"
-    made = [train(id, config, seed, checkpoint=tmp_path / str(seed)).front for seed in (0, 1)]
+    made = [train(id, config, seed, checkpoint=tmp_path / str(seed)).solution for seed in (0, 1)]
     state = tmp_path / "0" / "state.safetensors"
     content = state.read_bytes()
     for damaged in damages(content).values():
@@ -297,7 +297,7 @@ def test_every_damage_of_a_checkpoint_is_refused_by_name_and_leftovers_are_swept
         train(id, config, 0, checkpoint=tmp_path / "0")
     state.write_bytes(content)
     (tmp_path / "0" / ".state.safetensors.1.abcd.tmp").write_bytes(content[:100])
-    again = train(id, config, 0, checkpoint=tmp_path / "0").front
+    again = train(id, config, 0, checkpoint=tmp_path / "0").solution
     assert np.array_equal(again.returns, made[0].returns)
     assert list((tmp_path / "0").iterdir()) == [state]
 

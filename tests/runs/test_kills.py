@@ -14,7 +14,7 @@ config = CMORLConfig(
     population=8, total_steps=8 * 4 * 12 * 60, updates_per_evaluation=1, extension_updates=3, weights="random",
     checkpoint_evaluations=2, discount=0.99, reference_point=(-1.0,) * 6,
 )
-train(id, config, 1, checkpoint=folder).front.save(folder + "/front")
+train(id, config, 1, checkpoint=folder).solution.save(folder + "/front")
 """
 STUDY = """
 from prefront.cli import main
