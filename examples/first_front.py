@@ -9,6 +9,6 @@ from prefront.agents.cmorl import config_for, train
 
 environment = prefront.make("DeepSeaTreasure-v0")
 result = train(environment, config_for("DeepSeaTreasure-v0"), seed=0)
-print(len(result.front), "policies in", result.environment_steps, "steps")
-print(result.front.hypervolume() / environment.max_hypervolume(), "of the exact hypervolume")
-result.front.save("my-front")
+print(len(result.solution), "policies in", result.environment_steps, "steps")
+print(result.solution.hypervolume() / environment.max_hypervolume(), "of the exact hypervolume")
+result.solution.save("my-front")

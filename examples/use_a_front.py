@@ -15,7 +15,7 @@ from prefront.agents.cmorl import config_for, train
 
 task = prefront.make("FruitTree-v0", depth=5)
 config = dataclasses.replace(config_for("FruitTree-v0"), total_steps=400_000)
-front = train(task, config, seed=0).front
+front = train(task, config, seed=0).solution
 print(len(front), "policies,", front.hypervolume() / task.max_hypervolume(), "of the exact hypervolume")
 
 # %% [markdown]
