@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
-    from prefront.preferences.models.partial_return import RewardModel
+    from prefront.preferences.models.base import RewardModel
 
 # Models that are given the true reward and learn scales only, then models that learn what people like.
 GIVEN = {"partial_return": "partial return", "regret": "regret", "expanded_regret": "expanded regret"}
@@ -65,9 +65,10 @@ def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> 
     .576 and .574, and rewards that are near-optimal no more often.
     """
     from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage
+    from prefront.preferences.models.base import fit_many
     from prefront.preferences.models.exact_regret import ExactRegret
     from prefront.preferences.models.network import NeuralReward
-    from prefront.preferences.models.partial_return import PartialReturn, fit_many
+    from prefront.preferences.models.partial_return import PartialReturn
     from prefront.preferences.models.regret import SuccessorFeatureRegret
 
     places = np.stack(np.unravel_index(np.arange(len(task.mdp.terminal)), (10, 10)), 1)

@@ -61,8 +61,9 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
     from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.evaluation import evaluate_reward
+    from prefront.preferences.models.base import RewardModel, accuracy, fit_many
     from prefront.preferences.models.exact_regret import ExactRegret
-    from prefront.preferences.models.partial_return import PartialReturn, RewardModel, accuracy, fit_many
+    from prefront.preferences.models.partial_return import PartialReturn
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 

@@ -236,7 +236,7 @@ def _fits(
     settings: Settings, seeds: tuple[int, int], study: str, labels: str, tasks: list[_Task], length: int
 ) -> Iterator[tuple[int, _Fit]]:
     """Yields row of the task and fit, for every learner, generator and number of preferences."""
-    from prefront.preferences.models.partial_return import accuracy, cross_entropy, fit_many
+    from prefront.preferences.models.base import accuracy, cross_entropy, fit_many
 
     sizes, cells = settings.sizes(study), settings.cells(study)
     answers: dict[str, list[tuple[Comparisons[Any], Comparisons[Any]]]] = {}

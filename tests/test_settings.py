@@ -22,7 +22,7 @@ from prefront.agents.cmorl_settings import CMORLConfig
 from prefront.agents.constrained_rlhf_settings import MethodSettings, check_method
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.experiments.human_preferences import WHERE_FROM
-from prefront.preferences.models.partial_return import RESULTS
+from prefront.preferences.models.base import RESULTS
 from prefront.runs.catalogue import EXPERIMENTS
 from prefront.runs.loading import load_experiment
 from prefront.runs.stored_settings import settings_from_dict, settings_to_dict

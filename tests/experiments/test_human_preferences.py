@@ -11,7 +11,8 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS
 from prefront.experiments import human_preferences as study
 from prefront.experiments import human_preferences_models as models
 from prefront.experiments import human_preferences_report as report
-from prefront.preferences.models.partial_return import PartialReturn, cross_entropy
+from prefront.preferences.models.base import cross_entropy
+from prefront.preferences.models.partial_return import PartialReturn
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 

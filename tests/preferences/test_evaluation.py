@@ -6,7 +6,8 @@ import pytest
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.evaluation import evaluate_model, evaluate_reward, person_regrets
-from prefront.preferences.models.partial_return import PartialReturn, fit_persons
+from prefront.preferences.models.base import fit_persons
+from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features

@@ -24,8 +24,9 @@ from prefront.preferences.learned_environment import (
     stack_rewards,
     table_reward,
 )
+from prefront.preferences.models.base import fit_persons
 from prefront.preferences.models.network import NeuralReward
-from prefront.preferences.models.partial_return import PartialReturn, fit_persons
+from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features

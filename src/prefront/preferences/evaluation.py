@@ -17,7 +17,7 @@ from prefront.exact.mdp import (
 )
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.partial_return import RewardModel, accuracy, cross_entropy
+from prefront.preferences.models.base import RewardModel, accuracy, cross_entropy
 
 NEAR_OPTIMAL = 0.9
 

@@ -6,7 +6,8 @@ from scipy import optimize
 from scipy.special import expit
 
 from prefront.preferences.models import logistic
-from prefront.preferences.models.logistic import Descent, fit_logistic, separating_direction
+from prefront.preferences.models.fitting import Descent
+from prefront.preferences.models.logistic import fit_logistic, separating_direction
 
 SHORT = Descent(1.0, 60, 60)
 

@@ -14,8 +14,8 @@ from prefront.exact import mdp as exact
 from prefront.exact.tables import unstack
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.evaluation import evaluate_reward
+from prefront.preferences.models.base import cross_entropy, fit_many
 from prefront.preferences.models.exact_regret import ExactRegret
-from prefront.preferences.models.partial_return import cross_entropy, fit_many
 from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.models.regret_search import Search, candidate_weights
 from prefront.preferences.segment_scores import choice_features, evaluate, pair_form

@@ -17,17 +17,13 @@ from prefront.exact.tables import unstack
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.evaluation import evaluate_policy, evaluate_reward
 from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage, contrastive_loss
+from prefront.preferences.models.base import NotFittedError, accuracy, cross_entropy, fit_many
 from prefront.preferences.models.exact_regret import ExactRegret
 from prefront.preferences.models.expanded_regret import ExpandedRegret
-from prefront.preferences.models.logistic import Descent, choice_losses, fit_logistic
+from prefront.preferences.models.fitting import Descent, choice_losses
+from prefront.preferences.models.logistic import fit_logistic
 from prefront.preferences.models.network import NeuralReward
-from prefront.preferences.models.partial_return import (
-    NotFittedError,
-    PartialReturn,
-    accuracy,
-    cross_entropy,
-    fit_many,
-)
+from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret, fit_soft_regret, soft_values
 from prefront.preferences.models.regret_search import Problem, Search, pose
 from prefront.preferences.segment_scores import LinearForm, choice_features, evaluate, linear_form, pair_form

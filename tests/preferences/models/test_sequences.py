@@ -13,6 +13,7 @@ from prefront.envs.token_world import TokenWorldSettings, make_world, report
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
 from prefront.preferences.models import sequences as models
+from prefront.preferences.models.fitting import choice_losses
 
 V, L, N = 5, 6, 120
 
@@ -90,7 +91,7 @@ def test_neural_fits_lower_the_loss_and_vmap_equals_one_by_one(kind):
 
     def loss(parameters):
         scores = [models.model_scores(settings, parameters, one) for one in (data.first.tokens, data.second.tokens)]
-        return models.choice_loss(scores[0] - scores[1], data.labels, jnp.ones(100)) / 100
+        return choice_losses(scores[0] - scores[1], jnp.asarray(data.labels)).mean()
 
     keys = jax.random.split(jax.random.key(1), 2)
     fit = jax.jit(lambda key: models.fit(settings, key, data))

@@ -13,8 +13,8 @@ from scipy.special import logsumexp
 from prefront.exact.mdp import TIE_TOLERANCE, optimal_policy
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import Descent, Fit, choice_losses, descend, padded_size
-from prefront.preferences.models.partial_return import NotFittedError, RewardModel, check_table
+from prefront.preferences.models.base import NotFittedError, RewardModel, check_table
+from prefront.preferences.models.fitting import Descent, Fit, choice_losses, descend, padded_size
 from prefront.preferences.segment_scores import check_state_numbers, padded_to
 from prefront.preferences.segments import Segments
 
@@ -102,7 +102,7 @@ class OptimalAdvantage(TableModel):
 
     assumes: ClassVar[str] = "optimal_advantage"
 
-    def fit(self, dataset: Comparisons[Segments]) -> OptimalAdvantage:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> OptimalAdvantage:
         """Returns the model with the table of the lowest loss that Adam meets.
 
         On the delivery task, 300 to 3,000 answers, that is 4e-6 to 6e-4 nats per answer above the infimum.
@@ -133,7 +133,7 @@ class ContrastivePolicy(TableModel):
         if not self.alpha > 0 or not 0 < self.bias <= 1:
             raise ValueError(f"alpha must be positive and bias in (0, 1], got {self.alpha!r} and {self.bias!r}.")
 
-    def fit(self, dataset: Comparisons[Segments]) -> ContrastivePolicy:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> ContrastivePolicy:
         """Returns the model with the policy of the lowest loss."""
         logits = _fit(self, dataset, (self.alpha, self.bias))
         table = self.alpha * (logits - logsumexp(logits, axis=1, keepdims=True))

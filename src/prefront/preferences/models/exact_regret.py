@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ import numpy as np
 from prefront.exact.mdp import expected_rewards, optimal_successor_features, solve
 from prefront.exact.tables import TabularMDP, stack
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import padded_size
-from prefront.preferences.models.partial_return import LinearRewardModel, check_table
+from prefront.preferences.models.base import LinearRewardModel, check_table
+from prefront.preferences.models.fitting import padded_size
 from prefront.preferences.models.regret import check_regret
 from prefront.preferences.models.regret_search import (
     DEFAULT,
@@ -69,7 +69,7 @@ class ExactRegret(LinearRewardModel):
         super().__post_init__()
         check_regret(self.statistic)
 
-    def fit(self, dataset: Comparisons[Segments]) -> ExactRegret:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> ExactRegret:
         """Returns the model with the weights of the lowest loss."""
         return self.fit_batch([self], [dataset])[0]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar, Literal
 
+import jax
 import numpy as np
 
 from prefront.exact.mdp import expected_rewards, solve
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
-from prefront.preferences.models.partial_return import NotFittedError, RewardModel, check_table
+from prefront.preferences.models.base import NotFittedError, RewardModel, check_table
+from prefront.preferences.models.fitting import PUBLISHED, Descent
+from prefront.preferences.models.logistic import fit_logistic
 from prefront.preferences.segment_scores import check_state_numbers
 from prefront.preferences.segments import Segments
 
@@ -64,7 +66,7 @@ class ExpandedRegret(RewardModel):
         values = solve(self.mdp, expected_rewards(self.mdp, weights), self.gamma).values
         return np.stack([segments.features() @ weights, values[segments.end], values[segments.start]], 1)
 
-    def fit(self, dataset: Comparisons[Segments]) -> ExpandedRegret:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> ExpandedRegret:
         """Returns the model with the coefficients of maximum likelihood."""
         check_table(self.mdp, dataset)
         difference = self.parts(dataset.first) - self.parts(dataset.second)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import scipy
 from scipy.special import expit
 
-from prefront.system.checks import check_least, check_positive, check_types
+from prefront.preferences.models.fitting import PUBLISHED, Descent, Fit, choice_losses, descend, padded_size
 
-# A loss counts as lower when it gains more than this share.
-GAIN = 1e-4
 NEWTON_STEPS = 200
 # Half of Newton's decrement is what the mean loss lies above its optimum, nats.
 DECREMENT = 1e-16
@@ -26,91 +20,6 @@ DECREMENT = 1e-16
 NEGLIGIBLE = 1e-9
 # Combinations of features that vary by less than this share of the largest are dependent; margins below it are none.
 ROUNDING = 1e-9
-# Numbers of pairs for which programs are compiled; padding of weight zero fills the rest.
-SIZES = (32, 128, 320, 1024, 3072)
-
-
-@dataclasses.dataclass(frozen=True)
-class Descent:
-    """How a model descends: full batch, by Adam.
-
-    Attributes:
-        learning_rate: Adam's.
-        steps: Most steps.
-        patience: It stops after so many steps in which the lowest loss fell by less than 1e-4 of itself.
-    """
-
-    learning_rate: float = 2.0
-    steps: int = 1000
-    patience: int = 1000
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_positive(self, "learning_rate")
-        check_least(self, 1, "steps", "patience")
-
-
-PUBLISHED = Descent()
-
-
-class Fit(NamedTuple):
-    """A fitted linear model, or a batch of them.
-
-    Attributes:
-        weights: Shape (..., d).
-        loss: Mean cross-entropy at these weights, nats, shape (...).
-        steps: Steps that were taken, shape (...).
-    """
-
-    weights: Any
-    loss: Any
-    steps: Any
-
-
-def choice_losses(difference: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the cross-entropy of each choice, nats, given differences of scores (first minus second)."""
-    return jax.nn.softplus(difference) - labels * difference
-
-
-def descend(loss: Callable[[Any], jax.Array], initial: Any, descent: Descent) -> Fit:
-    """Follows Adam and returns the parameters of the lowest loss that it met; pure JAX.
-
-    Args:
-        loss: What is minimised, a function of parameters of any structure.
-        initial: Parameters to start from.
-        descent: How.
-    """
-    optimizer = optax.adam(descent.learning_rate)
-    slope = jax.value_and_grad(loss)
-
-    def going(carry: Any) -> jax.Array:
-        return jnp.asarray((carry[5] < descent.steps) & (carry[6] < descent.patience))
-
-    def step(carry: Any) -> Any:
-        w, state, lowest, best, bar, steps, idle = carry
-        current, gradient = slope(w)
-        updates, state = optimizer.update(gradient, state)
-        gained = current < bar * (1 - GAIN)
-        return (
-            optax.apply_updates(w, updates),
-            state,
-            jnp.minimum(current, lowest),
-            jax.tree.map(lambda new, old: jnp.where(current < lowest, new, old), w, best),
-            jnp.where(gained, current, bar),
-            steps + 1,
-            jnp.where(gained, 0, idle + 1),
-        )
-
-    infinite = jnp.full_like(loss(initial), jnp.inf)
-    start = (initial, optimizer.init(initial), infinite, initial, infinite, jnp.int32(0), jnp.int32(0))
-    _, _, lowest, best, _, steps, _ = jax.lax.while_loop(going, step, start)
-    return Fit(best, lowest, steps)
-
-
-def padded_size(count: int, sizes: tuple[int, ...] = SIZES) -> int:
-    """Returns the smallest size that holds `count`; beyond the last one, a multiple of it."""
-    fitting = [size for size in sizes if size >= count]
-    return fitting[0] if fitting else -(-count // sizes[-1]) * sizes[-1]
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, descent: Descent = PUBLISHED, l2: float = 0.0) -> Fit:

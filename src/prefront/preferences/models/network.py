@@ -9,13 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy.special import expit
 
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import choice_losses
-from prefront.preferences.models.partial_return import NotFittedError, RewardModel
+from prefront.preferences.models.base import NotFittedError, RewardModel
+from prefront.preferences.models.fitting import Descent, draw_counts, fit_members, initial_layers, perceptron
 from prefront.preferences.segment_scores import check_state_numbers
 from prefront.preferences.segments import Segments
 from prefront.system.checks import check_least, check_positive
@@ -51,7 +50,6 @@ class NeuralReward(RewardModel):
         steps: Full-batch AdamW steps.
         learning_rate: Its peak step size, which decays to 0 along a cosine.
         weight_decay: Its decoupled weight decay.
-        seed: Seed of initial weights and bootstraps.
         observations: What is seen in each state of a table, shape (S, ...), where segments hold state numbers; None
             where they hold observations.
         network: What was learned; None before `fit`.
@@ -64,14 +62,13 @@ class NeuralReward(RewardModel):
     steps: int = 500
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
-    seed: int = 0
     observations: Any = None
     network: Network | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, 1, "members", "steps", "hidden")
-        check_least(self, 0, "weight_decay", "seed")
+        check_least(self, 0, "weight_decay")
         check_positive(self, "learning_rate")
         if self.actions < (self.observations is not None):
             raise ValueError(f"actions must not be negative, and on a table at least 1, got {self.actions}.")
@@ -86,23 +83,20 @@ class NeuralReward(RewardModel):
             raise NotFittedError("NeuralReward has not been fitted: call fit(dataset) and use what it gives.")
         return self.network
 
-    def fit(self, dataset: Comparisons[Segments]) -> NeuralReward:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> NeuralReward:
         """Returns the model with a fitted ensemble."""
         sides = [self._inputs(segments) for segments in (dataset.first, dataset.second)]
         shown = np.concatenate([inputs[mask] for inputs, mask in sides])
         spread = shown.std(0)
         mean, scale = shown.mean(0), np.where(spread > 1e-6, spread, 1.0)
         sizes = (shown.shape[1], *self.hidden, 1)
-        rng = np.random.default_rng(self.seed)
-        count = len(dataset)
-        counts = np.ones((1, count), np.int64)
-        if self.members > 1:
-            counts = rng.multinomial(count, np.full(count, 1 / count), self.members)
-        layers = jax.vmap(partial(_initial, sizes=sizes))(jax.random.split(jax.random.key(self.seed), self.members))
+        key = jax.random.key(key) if isinstance(key, int) else key
+        layers = jax.vmap(partial(initial_layers, sizes=sizes))(jax.random.split(key, self.members))
+        counts = draw_counts(jax.random.fold_in(key, self.members), self.members, len(dataset))
         scaled = [(jnp.asarray((inputs - mean) / scale, jnp.float32), jnp.asarray(mask)) for inputs, mask in sides]
-        settings = (self.steps, self.learning_rate, self.weight_decay)
-        answers = jnp.asarray(dataset.labels, jnp.float32), jnp.asarray(counts, jnp.float32)
-        fitted = _fit(layers, scaled[0], scaled[1], *answers, settings)
+        labels = jnp.asarray(dataset.labels, jnp.float32)
+        descent = Descent(self.learning_rate, self.steps, self.steps, self.weight_decay, cosine=True)
+        fitted = fit_members(_margins, layers, *scaled, labels, counts, descent)
         return dataclasses.replace(self, network=Network(fitted, jnp.asarray(mean), jnp.asarray(scale)))
 
     def reward(self, observation: Any, action: Any) -> jax.Array:
@@ -168,49 +162,16 @@ class NeuralReward(RewardModel):
         return np.where(mask[..., None], np.concatenate([observations, encoded], -1), 0.0), mask
 
 
-def _initial(key: jax.Array, sizes: tuple[int, ...]) -> tuple[tuple[jax.Array, jax.Array], ...]:
-    keys = jax.random.split(key, len(sizes) - 1)
-    return tuple(
-        (jax.random.normal(one, (fan_in, fan_out)) / jnp.sqrt(1.0 * fan_in), jnp.zeros(fan_out))
-        for one, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
-    )
+def _margins(layers: Any, first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]) -> jax.Array:
+    one, other = (jnp.where(mask, _apply(layers, inputs), 0.0).sum(1) for inputs, mask in (first, second))
+    return one - other
 
 
-def _apply(layers: tuple[tuple[jax.Array, jax.Array], ...], inputs: jax.Array) -> jax.Array:
+def _apply(layers: Any, inputs: jax.Array) -> jax.Array:
     """Returns rewards, shape (...), of inputs (..., inputs)."""
-    for kernel, bias in layers[:-1]:
-        inputs = jnp.tanh(inputs @ kernel + bias)
-    return (inputs @ layers[-1][0] + layers[-1][1])[..., 0]
+    return perceptron(layers, inputs)[..., 0]
 
 
 @jax.jit
 def _sums(layers: Any, inputs: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.vmap(lambda one: jnp.where(mask, _apply(one, inputs), 0.0).sum(1))(layers)
-
-
-@partial(jax.jit, static_argnames="settings")
-def _fit(
-    layers: Any,
-    first: tuple[jax.Array, jax.Array],
-    second: tuple[jax.Array, jax.Array],
-    labels: jax.Array,
-    counts: jax.Array,
-    settings: tuple[int, float, float],
-) -> Any:
-    steps, learning_rate, weight_decay = settings
-    schedule = optax.cosine_decay_schedule(learning_rate, steps)
-    optimizer = optax.adamw(schedule, weight_decay=weight_decay)
-
-    def fit(own: Any, weights: jax.Array) -> Any:
-        def loss(one: Any) -> jax.Array:
-            sums = [jnp.where(mask, _apply(one, inputs), 0.0).sum(1) for inputs, mask in (first, second)]
-            return weights @ choice_losses(sums[0] - sums[1], labels) / weights.sum()
-
-        def update(carry: Any, _: None) -> tuple[Any, None]:
-            one, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(one), state, one)
-            return (optax.apply_updates(one, updates), state), None
-
-        return jax.lax.scan(update, (own, optimizer.init(own)), None, length=steps)[0][0]
-
-    return jax.vmap(fit)(layers, counts)

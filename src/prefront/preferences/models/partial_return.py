@@ -1,164 +1,25 @@
-"""Reward models: what is learned from preferences. One interface, and the model that assumes partial returns.
-
-Every model is a frozen description. `fit` returns a fitted copy and leaves the model as it was, so any model can meet
-any dataset of any teacher. Scores are in log-odds: P(first over second) = sigmoid(score(first) - score(second)), so a
-person's rationality is part of the scale of what is learned, and no temperature is left to choose.
-"""
+"""The model that assumes partial returns; on any items, Bradley and Terry's with linear scores."""
 
 from __future__ import annotations
 
-import abc
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar
 
+import jax
 import numpy as np
-from scipy.special import expit
 
-from prefront.exact.mdp import expected_rewards
-from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import PUBLISHED, Descent, fit_logistic
-from prefront.preferences.segment_scores import evaluate, linear_form, pair_form
-from prefront.preferences.segments import Segments
-from prefront.system.checks import check_between, check_types
-
-Model = TypeVar("Model", bound="RewardModel")
-# Fields of models that are learned, not set.
-RESULTS = ("weights", "loss", "table", "coefficients", "network")
-
-
-class NotFittedError(RuntimeError):
-    """A model was asked for what only a fitted one knows."""
-
-
-class RewardModel(abc.ABC):
-    """What all models of people's choices answer.
-
-    Attributes:
-        assumes: The statistic of the teacher for whom the model is well specified.
-    """
-
-    assumes: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        """Checks the settings of a model that is a dataclass."""
-        check_types(self, without=RESULTS)
-        settings = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        check_between(self, 0, 1, *settings & {"gamma"})
-        check_between(self, 0, 1, *settings & {"discount"}, closed="right")
-
-    @abc.abstractmethod
-    def fit(self, dataset: Comparisons[Segments]) -> Self:
-        """Returns the model fitted to all answers of a dataset, whoever gave them; ties count as targets of 0.5."""
-
-    @abc.abstractmethod
-    def scores(self, segments: Segments) -> np.ndarray:
-        """Returns how much segments are liked, in log-odds, shape (n,), float64.
-
-        Raises:
-            NotFittedError: The model has not been fitted.
-        """
-
-    def probability(self, first: Segments, second: Segments) -> np.ndarray:
-        """Returns the probability that the first segment of each pair is preferred, shape (n,)."""
-        return np.asarray(expit(self.scores(first) - self.scores(second)))
-
-    def log_likelihood(self, dataset: Comparisons[Segments]) -> float:
-        """Returns the sum over answers of label log P(first) + (1 - label) log P(second), nats; always finite."""
-        difference = self.scores(dataset.first) - self.scores(dataset.second)
-        return float((dataset.labels * difference - np.logaddexp(0.0, difference)).sum())
-
-    def reward_table(self, mdp: TabularMDP) -> np.ndarray:
-        """Returns the mean learned reward of every state and action of a table, shape (S, A)."""
-        raise NotImplementedError(f"{type(self).__name__} has no reward on tables.")
-
-    @classmethod
-    def fit_batch(cls, models: Sequence[Self], datasets: Sequence[Comparisons[Segments]]) -> list[Self]:
-        """Fits models of this class, see `fit_many`."""
-        return [model.fit(dataset) for model, dataset in zip(models, datasets, strict=True)]
-
-
-def fit_many(models: Sequence[Model], datasets: Sequence[Comparisons[Segments]]) -> list[Model]:
-    """Fits many models of one class at once, which is much faster for tabular ones than one after the other.
-
-    Args:
-        models: Descriptions that differ only in their tables and features.
-        datasets: One dataset for each model.
-
-    Returns:
-        Fitted models in the same order.
-
-    Raises:
-        ValueError: Numbers or classes differ.
-    """
-    kinds = {type(model) for model in models}
-    if len(models) != len(datasets) or len(kinds) != 1:
-        names = sorted(kind.__name__ for kind in kinds)
-        raise ValueError(f"{len(models)} models of {names} cannot be fitted to {len(datasets)} datasets.")
-    return kinds.pop().fit_batch(models, datasets)
-
-
-def fit_persons(model: Model, dataset: Comparisons[Segments]) -> dict[str, Model]:
-    """Fits a model of its own to the answers of each person; they share tables and features, not weights."""
-    parts = dataset.by_person()
-    return dict(zip(parts, fit_many([model] * len(parts), list(parts.values())), strict=True))
-
-
-def cross_entropy(model: RewardModel, dataset: Comparisons[Segments]) -> float:
-    """Returns minus the mean log-likelihood of answers, nats."""
-    return -model.log_likelihood(dataset) / len(dataset)
-
-
-def accuracy(model: RewardModel, dataset: Comparisons[Segments]) -> float:
-    """Returns the share of strict answers, those that are no ties, on whose side the model is.
-
-    Where the model is indifferent it counts one half.
-
-    Raises:
-        ValueError: There is no strict answer.
-    """
-    strict = np.asarray(dataset.labels) != 0.5
-    if not strict.any():
-        raise ValueError(f"All {len(dataset)} answers are ties: there is no strict accuracy.")
-    side = np.sign(model.scores(dataset.first) - model.scores(dataset.second))[strict]
-    return float(((side * np.sign(np.asarray(dataset.labels)[strict] - 0.5) + 1) / 2).mean())
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LinearRewardModel(RewardModel):
-    """A model whose reward is linear in the features of transitions: r = weights @ features.
-
-    Attributes:
-        weights: What was learned, shape (d,), float64; None before `fit`.
-        loss: Mean cross-entropy of the fit, nats.
-    """
-
-    weights: np.ndarray | None = dataclasses.field(default=None, kw_only=True)
-    loss: float = dataclasses.field(default=np.nan, kw_only=True)
-
-    def learned(self) -> np.ndarray:
-        """Returns the weights.
-
-        Raises:
-            NotFittedError: There are none yet.
-        """
-        if self.weights is None:
-            raise NotFittedError(f"{type(self).__name__} has not been fitted: call fit(dataset) and use what it gives.")
-        return self.weights
-
-    def reward_table(self, mdp: TabularMDP) -> np.ndarray:
-        """Returns the mean learned reward of every state and action, shape (S, A)."""
-        return expected_rewards(mdp, self.learned())
-
-    def reward(self, features: Any) -> np.ndarray:
-        """Returns the learned reward of feature vectors (..., d), shape (...)."""
-        return np.asarray(np.asarray(features, np.float64) @ self.learned())
+from prefront.preferences.items import Items
+from prefront.preferences.models.base import LinearRewardModel
+from prefront.preferences.models.fitting import PUBLISHED, Descent
+from prefront.preferences.models.logistic import fit_logistic
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PartialReturn(LinearRewardModel):
     """Assumes a teacher by `partial_return`: people compare the sums of rewards inside the segments.
+
+    On other items than segments it is the model of Bradley and Terry (1952), linear in their features.
 
     Logistic regression on the difference of summed features (Knox et al., 2024, section 2; Christiano et al., 2017): no
     bias, no regulariser unless one is asked for, all answers at once. How it stops where answers are separable is told
@@ -175,22 +36,12 @@ class PartialReturn(LinearRewardModel):
     descent: Descent = PUBLISHED
     l2: float = 0.0
 
-    def fit(self, dataset: Comparisons[Segments]) -> PartialReturn:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> PartialReturn:
         """Returns the model with the weights of maximum likelihood."""
-        features = pair_form(dataset, "partial_return", discount=self.discount).features
+        features = dataset.first.features(self.discount) - dataset.second.features(self.discount)
         found = fit_logistic(features, dataset.labels, self.descent, self.l2)
         return dataclasses.replace(self, weights=found.weights, loss=float(found.loss))
 
-    def scores(self, segments: Segments) -> np.ndarray:
+    def scores(self, segments: Items) -> np.ndarray:
         """Returns the learned partial returns, shape (n,)."""
-        return evaluate(linear_form(segments, "partial_return", discount=self.discount), self.learned())
-
-
-def check_table(mdp: TabularMDP, dataset: Comparisons[Segments]) -> None:
-    """Raises ValueError unless a dataset has as many features as a single table."""
-    if np.ndim(mdp.terminal) != 1:
-        raise ValueError(f"A model needs one MDP, got a batch of {len(mdp.terminal)}; use fit_many for batches.")
-    if dataset.first.rewards.shape[2] != np.shape(mdp.rewards)[-1]:
-        raise ValueError(
-            f"The dataset has {dataset.first.rewards.shape[2]} features, the table has {np.shape(mdp.rewards)[-1]}."
-        )
+        return np.asarray(segments.features(self.discount) @ self.learned())

@@ -12,8 +12,8 @@ import numpy as np
 
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.logistic import Descent, Fit, descend, padded_size
-from prefront.preferences.models.partial_return import LinearRewardModel, check_table
+from prefront.preferences.models.base import LinearRewardModel, check_table
+from prefront.preferences.models.fitting import Descent, Fit, descend, padded_size
 from prefront.preferences.models.regret_search import (
     DEFAULT,
     STATE_SIZES,
@@ -109,7 +109,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
         if np.ndim(self.features) != 3 or np.shape(self.features)[1:] != want or not len(self.features):
             raise ValueError(f"features must have shape (K, {want[0]}, {want[-1]}), got {np.shape(self.features)}.")
 
-    def fit(self, dataset: Comparisons[Segments]) -> SuccessorFeatureRegret:
+    def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> SuccessorFeatureRegret:
         """Returns the model with the weights of the lowest loss."""
         check_table(self.mdp, dataset)
         form = pair_form(dataset, self.statistic, self.mdp, self.gamma, self.discount)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.preferences.models.logistic import Fit, choice_losses, padded_size
+from prefront.preferences.models.fitting import Fit, choice_losses, padded_size
 from prefront.preferences.segment_scores import LinearForm, choice_features, padded_to
 from prefront.preferences.successor_sets import PUBLISHED_REWARDS
 from prefront.system.checks import MANY, check_least, check_most, check_types

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from prefront.exact.kl_regularised import CountRewards
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
+from prefront.preferences.models.fitting import Descent, choice_losses, descend
 from prefront.system.checks import check_least, check_names, check_positive, check_types
 from prefront.system.failures import TrainingFailure, not_finite
 
@@ -142,11 +142,6 @@ def check_models(models: RewardModels) -> RewardModels:
         if bad.any():
             raise TrainingFailure(quantity, int(np.flatnonzero(bad)[0]), "reward model", 0, "the fit")
     return models
-
-
-def choice_loss(difference: jax.Array, choice: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the summed negative log-likelihood of choices under score differences (first minus second)."""
-    return jnp.sum(weights * (jax.nn.softplus(difference) - choice * difference))
 
 
 def _choice(comparisons: Comparisons[Sequences]) -> jax.Array:
@@ -275,20 +270,13 @@ def _gradient_fit(
     """Full-batch AdamW on the mean loss."""
     first, second = comparisons.first.tokens, comparisons.second.tokens
     parameters, choice = initial(settings, key, comparisons.first.vocabulary, first.shape[-1] - 1), _choice(comparisons)
-    schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
-    optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
 
     def loss(p: Any) -> jax.Array:
         difference = score(settings, p, first) - score(settings, p, second)
-        return choice_loss(difference, choice, weights) / weights.sum()
+        return jnp.sum(weights * choice_losses(difference, choice)) / weights.sum()
 
-    def update(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-        p, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(p), state, p)
-        return (optax.apply_updates(p, updates), state), None
-
-    (fitted, _), _ = jax.lax.scan(update, (parameters, optimizer.init(parameters)), None, length=settings.steps)
-    return fitted
+    descent = Descent(settings.learning_rate, settings.steps, settings.steps, settings.weight_decay, cosine=True)
+    return descend(loss, parameters, descent).weights
 
 
 class _Kind(NamedTuple):

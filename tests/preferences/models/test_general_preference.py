@@ -1,0 +1,76 @@
+"""General preference embedding: circles that no reward explains, and one model for whatever people compare."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from prefront.preferences.comparisons import Comparisons
+from prefront.preferences.items import Options, Sequences
+from prefront.preferences.models.base import NotFittedError, accuracy, cross_entropy
+from prefront.preferences.models.general_preference import GeneralPreference
+from prefront.preferences.models.partial_return import PartialReturn
+from prefront.preferences.segments import Segments
+
+
+def circle(number, rng):
+    """Rock, paper, scissors: each option beats the one before it, with probability 0.9."""
+    first = rng.integers(3, size=number)
+    second = (first + rng.integers(1, 3, size=number)) % 3
+    beats = (first - second) % 3 == 1
+    labels = np.where(rng.random(number) < 0.9, beats, ~beats)
+    options = np.eye(3)
+    return Comparisons(Options(options[first]), Options(options[second]), labels), beats
+
+
+def test_it_learns_a_circle_of_which_bradley_and_terry_learn_nothing():
+    answers, beats = circle(4000, np.random.default_rng(0))
+    truth = dataclasses.replace(answers, labels=beats)
+    bradley_terry = PartialReturn().fit(answers)
+    assert cross_entropy(bradley_terry, answers) == pytest.approx(np.log(2), abs=2e-3)
+    assert accuracy(bradley_terry, truth) < 0.7
+    fitted = GeneralPreference(blocks=1).fit(answers, 0)
+    assert accuracy(fitted, truth) == 1.0
+    # The chance that is right is known: its entropy is the least loss.
+    entropy = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
+    assert cross_entropy(fitted, truth) == pytest.approx(-np.log(0.9), abs=0.03)
+    assert cross_entropy(fitted, answers) == pytest.approx(entropy, abs=0.02)
+
+
+def sequences(number, rng):
+    return Sequences(rng.integers(0, 4, (number, 7)), vocabulary=4)
+
+
+def segments(number, rng):
+    states, actions = np.zeros((number, 5), int), np.zeros((number, 4), int)
+    return Segments(states, actions, rng.normal(size=(number, 4, 3)), np.full(number, 4), np.zeros(number, bool))
+
+
+def options(number, rng):
+    return Options(rng.normal(size=(number, 3)))
+
+
+@pytest.mark.parametrize("items", [options, segments, sequences])
+def test_one_model_serves_options_segments_and_sequences(items):
+    rng = np.random.default_rng(1)
+    first, second = items(800, rng), items(800, rng)
+    weights = np.array([2.0, -1.0, 0.5, 1.0])[: first.features().shape[1]]
+    liked = (first.features() - second.features()) @ weights
+    answers = Comparisons(first, second, rng.random(800) < expit(2 * liked))
+    held_out = Comparisons(first, second, np.where(liked == 0, 0.5, liked > 0))[600:]
+    model = GeneralPreference(blocks=1, members=2)
+    fitted = model.fit(answers[:600], 0)
+    assert accuracy(fitted, held_out) > 0.85
+    margin = fitted.margin(held_out.first, held_out.second)
+    np.testing.assert_allclose(margin, -fitted.margin(held_out.second, held_out.first), atol=1e-5)
+    assert np.array_equal(margin, model.fit(answers[:600], 0).margin(held_out.first, held_out.second))
+    with pytest.raises(NotFittedError, match="GeneralPreference has not been fitted"):
+        model.margin(first, second)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="blocks"):
+        GeneralPreference(blocks=0)
+    with pytest.raises(ValueError, match="members"):
+        GeneralPreference(members=0)
