@@ -29,12 +29,8 @@ METHODS = {
 PLACES = ("joint", "lower", "higher", "independent")
 PAPER = "Moskovitz et al. (2024)"
 LAST_SHARE = 0.2
-FALL, CLOSE_GOLD, CLOSE_THRESHOLD, STEPS_SHARE = 0.5, 0.1, 0.05, 0.2
+FALL, CLOSE_GOLD, CLOSE_THRESHOLD = 0.5, 0.1, 0.05
 FORMS = ("", "_paper")
-KNOWLEDGE = (
-    "both know the range of each reward, the grid also which thresholds can be met together; both choose by gold and "
-    "are reported by gold of other sequences"
-)
 
 
 def decide(results: Results) -> list[Claim]:
@@ -56,7 +52,6 @@ def decide(results: Results) -> list[Claim]:
             _on(results, f"xi_ppo{form}"),
         ]
     ledger += _placed(results)
-    ledger += _search(results)
     ledger += [_oscillates(results, form) for form in FORMS]
     ledger += [_gold_gap(results), *_nearest(results)]
     return [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
@@ -206,70 +201,6 @@ def _placed(results: Results) -> list[Claim]:
         "independent": "Thresholds at the proxy points of the models alone end with less gold than at the joint one.",
     }
     return [_compare(text, "Figure 5.3", gold["joint"], gold[place]) for place, text in sentences.items()]
-
-
-def of_best_so_far(table: Table) -> np.ndarray:
-    """Returns the test gold of the policy that had the most gold up to each row, shape (rows,)."""
-    gold = table["gold"]
-    records = np.where(gold >= np.maximum.accumulate(gold), np.arange(len(gold)), 0)
-    return np.asarray(table["test_gold"][np.maximum.accumulate(records)])
-
-
-def search_costs(results: Results) -> Table:
-    """Returns, per seed, the grid's best gold and cost, and what NM-PPO spent until it had as much.
-
-    Both choose by `gold`, and what they have chosen counts with its `test_gold`. `share` is that cost over the grid's;
-    a search that never gets there counts as 1, as if the grid had to be run.
-    """
-    rows = []
-    for seed in results["search"].unique("seed"):
-        own = results["search"].where(seed=seed)
-        grid, inside, exact = (own.where(strategy=one) for one in ("grid", "nm_ppo", "exact"))
-        if not len(grid) or not len(inside):
-            continue
-        ends = [grid.where(run=number) for number in grid.unique("run")]
-        best = max(ends, key=lambda run: run["gold"][-1])["test_gold"][-1]
-        cost = float(grid["spent"].max())
-        reached = inside["spent"][of_best_so_far(inside) >= best]
-        share = min(float(reached[0]) / cost, 1.0) if len(reached) else 1.0
-        rows.append(
-            {"seed": seed, "grid_gold": best, "grid_cost": cost, "share": share, "gold": inside["test_gold"][-1]}
-            | {"exact_gold": exact["test_gold"][0], "reached": len(reached) > 0}
-        )
-    return Table.from_rows(rows)
-
-
-def _search(results: Results) -> list[Claim]:
-    """Figure 5.4: what the search costs, and what it ends with."""
-    if "search" not in results.tables:
-        return []
-    costs = search_costs(results)
-    figure = f"{PAPER}, Figure 5.4"
-    cost = bounded(
-        costs["share"],
-        "below",
-        STEPS_SHARE,
-        sentence="NM-PPO reaches the gold of the best fixed-threshold run at less than "
-        f"{STEPS_SHARE:.0%} of the cost of a grid of runs, in the median.",
-        paper=figure,
-        stated="about a fifth",
-        quantity="% of the grid's sequences, training and evaluation (100 where it never gets there), median",
-        scale=100.0,
-        statistic="median",
-        note=f"reached in {int(np.sum(costs['reached']))} of {len(costs)} seeds, within {STEPS_SHARE:.0%} in "
-        f"{int(np.sum(costs['share'] <= STEPS_SHARE))}; {KNOWLEDGE}",
-    )
-    end = bounded(
-        costs["grid_gold"] - costs["gold"],
-        "below",
-        CLOSE_GOLD,
-        sentence=f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
-        paper=figure,
-        quantity="gold of the grid's best run minus that of NM-PPO at its end, mean",
-        note=f"means: {costs['gold'].mean():.2f} at the end, best of the grid {costs['grid_gold'].mean():.2f}, search "
-        f"with the exact optimum {costs['exact_gold'].mean():.2f}; {KNOWLEDGE}",
-    )
-    return [cost, end]
 
 
 def _oscillates(results: Results, form: str) -> Claim | None:

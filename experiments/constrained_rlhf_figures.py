@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prefront.experiments.constrained_rlhf_claims import METHODS, of_best_so_far, of_method
-from prefront.experiments.token_world_plots import DISTANCE, draw_band, label_steps, mean_interval, plot_band
+from prefront.experiments.constrained_rlhf_claims import METHODS, of_method
+from prefront.experiments.token_world_plots import DISTANCE, label_steps, mean_interval, plot_band
 from prefront.reports import plots
 from prefront.runs.study import Results
-from prefront.system.tables import Table
-
-GRID_POINTS = 100
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -22,8 +19,6 @@ def draw(results: Results, folder: Path) -> list[Path]:
         paths += _tracking(results, folder)
         if len(of_method(results, "xi_ppo", "placed", "lower")):
             paths += _placed(results, folder)
-        if "search" in results.tables:
-            paths += _search(results, folder)
         return paths + _multipliers(results, folder)
 
 
@@ -124,40 +119,6 @@ def _placed(results: Results, folder: Path) -> list[Path]:
     axes[0].legend(loc="lower right")
     axes[1].set_xlabel("gold at the end minus that at the joint point")
     return plots.save(figure, folder, "figure_5_3_misplaced_thresholds")
-
-
-def best_so_far(table: Table, grid: np.ndarray) -> np.ndarray:
-    """Returns the test gold of each seed's best policy so far at given costs, shape (seeds, costs); NaN before."""
-    curves = []
-    for seed in table.unique("seed"):
-        own = table.where(seed=seed)
-        index = np.searchsorted(own["spent"], grid, side="right") - 1
-        best = of_best_so_far(own)
-        curves.append(np.where(index >= 0, best[np.maximum(index, 0)], np.nan))
-    return np.array(curves)
-
-
-def _search(results: Results, folder: Path) -> list[Path]:
-    """Figure 5.4: best gold so far by all sequences spent, search included."""
-    names = {"grid": "grid of ξ-PPO runs", "nm_ppo": "NM-PPO, one run"}
-    figure, axes = plots.new_figure(height=2.4)
-    for number, (strategy, label) in enumerate(names.items()):
-        table = results["search"].where(strategy=strategy)
-        if not len(table):
-            continue
-        ends = [table.where(seed=seed)["spent"].max() for seed in table.unique("seed")]
-        grid = np.geomspace(table["spent"].min(), min(ends), GRID_POINTS)
-        draw_band(axes[0], grid, best_so_far(table, grid), number, label)
-    exact = results["search"].where(strategy="exact")
-    if len(exact):
-        axes[0].axhline(
-            exact["test_gold"].mean(), color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact search"
-        )
-    axes[0].set_xscale("log")
-    axes[0].set_xlabel("sequences, training and evaluation")
-    axes[0].set_ylabel("gold of the best so far, other sequences")
-    axes[0].legend(loc="lower right")
-    return plots.save(figure, folder, "figure_5_4_search")
 
 
 def _multipliers(results: Results, folder: Path) -> list[Path]:

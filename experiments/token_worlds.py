@@ -19,6 +19,7 @@ from prefront.system.checks import check_least, check_types
 if TYPE_CHECKING:
     from prefront.agents.constrained_rlhf import MethodSettings, Trainer, TrainingResult
     from prefront.envs.token_task import TokenWorldSettings, World
+    from prefront.exact.kl_constrained import DualSolution
 
 Row = dict[str, Any]
 
@@ -116,6 +117,67 @@ def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tup
 
     whole = whole_settings(settings, model)
     return whole, make_world(whole, seed)
+
+
+@functools.lru_cache(maxsize=16)
+def proxy_points(settings: WorldSettings, seed: int, samples: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the exact proxy points of a seed's world, found by gold: the joint one, and those of each model alone.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them.
+        samples: Sequences from which gold is estimated.
+    """
+    import jax
+
+    from prefront.agents.proxy_points import exact_proxy_points
+
+    world, made = made_world(settings, seed)
+    alone, joint = exact_proxy_points(world, made, jax.random.key(seed), samples=samples)
+    return tuple(map(float, joint.rewards)), tuple(map(float, alone))
+
+
+@functools.lru_cache(maxsize=64)
+def constrained_optimum(
+    settings: WorldSettings, seed: int, thresholds: tuple[float, ...], equal: bool = True
+) -> DualSolution | None:
+    """Returns the exact constrained optimum in a seed's world, or None where no policy meets the thresholds.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them.
+        thresholds: One number per reward model.
+        equal: Whether rewards are to be on their thresholds, not only above them.
+    """
+    from prefront.exact import kl_constrained
+    from prefront.preferences.models.sequences import linear_rewards
+
+    world, made = made_world(settings, seed)
+    solve = kl_constrained.solve_equalities if equal else kl_constrained.solve_inequalities
+    try:
+        return solve(made.reference, linear_rewards(made.models), np.array(thresholds), world.length)
+    except kl_constrained.UnreachableThresholdsError:
+        return None
+
+
+def constrained_method(
+    settings: WorldSettings, seed: int, name: str, thresholds: tuple[float, ...]
+) -> tuple[MethodSettings, dict[str, Any]]:
+    """Returns a method at its thresholds, and what its learner needs to be compared with the exact optimum.
+
+    That of mu-PPO solves the inequalities. All others are compared with the optimum on the thresholds: of the policies
+    that solve All-PPO's problem, which does not mention KL, it is the one nearest to the reference.
+    """
+    from prefront.agents.constrained_rlhf import method_settings
+
+    optimum = constrained_optimum(settings, seed, thresholds, not name.startswith("mu_ppo"))
+    # Methods without constraints do not use the thresholds; their distance to them is measured all the same.
+    method = method_settings(name, thresholds=np.array(thresholds))
+    if name == "ppo_adaptive_kl" and optimum is not None:
+        method = dataclasses.replace(method, kl_target=optimum.divergence)
+    # Without an optimum another program would have to be compiled; its distances are dropped.
+    multipliers = np.zeros(len(thresholds)) if optimum is None else optimum.multipliers
+    return method, {"optimum": multipliers, "check_reachable": False}
 
 
 def reward_columns(rewards: np.ndarray) -> Row:

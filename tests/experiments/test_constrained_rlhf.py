@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from prefront.experiments import constrained_rlhf as study
-from prefront.experiments.constrained_rlhf_claims import ending, of_best_so_far, search_costs
-from prefront.experiments.constrained_rlhf_figures import best_so_far
+from prefront.experiments.constrained_rlhf_claims import ending
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
@@ -44,7 +43,7 @@ def alone(gold=(0.0, 1.0, 0.2)):
     ]
 
 
-def results(curves, independent=0.5, search=None):
+def results(curves, independent=0.5):
     points = [
         {"seed": seed, "cell": "", "place": place, "gold": 1.0}
         | {"threshold_1": theta + 0.01 * seed, "threshold_2": theta + 0.01 * seed}
@@ -52,8 +51,6 @@ def results(curves, independent=0.5, search=None):
         for place, theta in (("joint", 1.0), ("lower", 0.9), ("higher", 1.1), ("independent", independent))
     ]
     tables = {"curves": Table.from_rows([*alone(), *curves]), "points": Table.from_rows(points)}
-    if search is not None:
-        tables["search"] = Table.from_rows(search)
     return Results(dataclasses.replace(SMOKE, learner=dataclasses.replace(SMOKE.learner, iterations=80)), tables)
 
 
@@ -124,61 +121,6 @@ def test_misplaced_thresholds_and_oscillation():
     assert claim(ledger, "oscillate").verdict == "holds"
 
 
-def searched(spent, gold_at_end=0.9):
-    rows = []
-    for seed in range(SEEDS):
-        rows += [
-            {
-                "seed": seed,
-                "cell": "",
-                "strategy": "grid",
-                "run": run,
-                "spent": 1000 * (run + 1),
-                "gold": 0.5 + run / 10,
-                "test_gold": 0.5 + run / 10,
-            }
-            for run in range(4)
-        ]
-        rows += [
-            {"seed": seed, "cell": "", "strategy": "nm_ppo", "run": 0, "spent": one, "gold": gold} | {"test_gold": gold}
-            for one, gold in ((0, 0.0), (spent // 2, 0.75), (spent, 0.85), (2 * spent, gold_at_end))
-        ]
-        rows.append(
-            {"seed": seed, "cell": "", "strategy": "exact", "run": 9, "spent": 0, "gold": 1.0, "test_gold": 1.0}
-        )
-    return rows
-
-
-def test_searches_are_reported_by_gold_that_chose_nothing():
-    """Where choosing gold is all luck, neither the best of the grid nor the search keeps it."""
-    rows = [{**row, "test_gold": 0.6 if row["strategy"] == "grid" else 0.1} for row in searched(600)]
-    costs = search_costs(results(curve("xi_ppo", 1), search=rows))
-    assert np.allclose(costs["grid_gold"], 0.6) and np.allclose(costs["gold"], 0.1)
-    assert not costs["reached"].any()
-    table = Table.from_rows([{"gold": g, "test_gold": t} for g, t in ((0, 5), (2, 1), (1, 9), (2.5, 0), (2, 8))])
-    assert of_best_so_far(table).tolist() == [5, 1, 1, 0, 0]
-
-
-def test_a_search_is_charged_all_that_it_spent():
-    cheap = results(curve("xi_ppo", 1), search=searched(600))
-    costs = search_costs(cheap)
-    assert np.allclose(costs["share"], 600 / 4000)  # 0.85 is the first gold not below the best of the grid, 0.8.
-    cost = claim(study.decide(cheap), "NM-PPO reaches")
-    assert (cost.verdict, cost.measured) == ("holds", pytest.approx(15))
-    assert claim(study.decide(cheap), "NM-PPO ends").verdict == "holds"
-    dear = results(curve("xi_ppo", 1), search=searched(1200, 0.6))
-    assert claim(study.decide(dear), "NM-PPO reaches").verdict == "fails"
-    assert claim(study.decide(dear), "NM-PPO ends").verdict == "fails"
-    best = best_so_far(Table.from_rows(searched(600)).where(strategy="nm_ppo"), np.array([0, 299, 300, 600, 5000]))
-    assert np.allclose(best, [[0, 0, 0.75, 0.85, 0.9]] * SEEDS)
-
-
-def test_a_search_that_never_gets_there_costs_the_whole_grid():
-    never = [row for row in searched(600) if row["strategy"] != "nm_ppo" or row["spent"] < 600]
-    costs = search_costs(results(curve("xi_ppo", 1), search=never))
-    assert not costs["reached"].any() and np.allclose(costs["share"], 1.0)
-
-
 def test_thresholds_and_optimum_agree(tmp_path):
     found = study.run(SMOKE, 0, Job(study.Cell("proxy"), tmp_path))
     points = Table.from_rows(found["points"])
@@ -200,8 +142,6 @@ def test_the_smoke_preset_runs_and_approaches_the_optimum(tmp_path):
     assert learned["threshold_error"][-1] < 0.5 * learned["threshold_error"][0]
     assert learned["optimum_divergence"][-1] < learned["optimum_divergence"][0]
     assert set(curves.where(study="placed")["focus"]) == set(study.PLACES)
-    search = Table.from_rows([row for tables in rows.values() for row in tables.get("search", [])])
-    assert set(search["strategy"]) == {"grid", "nm_ppo", "exact"}
 
 
 def test_bad_settings_are_named():
