@@ -13,7 +13,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"Prefront {version}"
 html_theme_options = {"navigation_with_keys": True}
-html_show_sphinx = html_copy_source = False
+html_static_path, html_css_files = ["static"], ["site.css"]
+html_show_sphinx = html_show_copyright = html_copy_source = False
 
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # Docstrings begin their headings where the page's own leave off.

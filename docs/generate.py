@@ -91,9 +91,9 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
         point = "(" + ", ".join(f"{x:g}" for x in np.atleast_1d(environment.reference_point)) + ")"
         known = found is not None and found.points is not None
         rows.append(
-            [f"`{variant.id}`", ", ".join(environment.objective_names), f"{environment.discount:g}",
-             point if known or found is None else "-", environment.front_kind,
-             f"{len(found.points)}" if known else "-", f"{found.hypervolume:,.7g}" if known else "-"]
+            [f"`{variant.id}`", f"{environment.discount:g}", point if known or found is None else "-",
+             environment.front_kind, f"{len(found.points)}" if known else "-",
+             f"{found.hypervolume:,.7g}" if known else "-"]
         )  # fmt: skip
         if known:
             name = variant.id.rpartition("/")[2]
@@ -108,8 +108,9 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
             )
         elif found is not None and found.reason:
             figures.append(f"No front: {found.reason}")
-    heads = ["id", "objectives", "discount", "reference point", "front", "points", "max hypervolume"]
-    made = [f"# {family.entry.name}", first, table(heads, rows), *dict.fromkeys(figures)]
+    heads = ["id", "discount", "reference point", "front", "points", "max hypervolume"]
+    objectives = f"{len(environment.objective_names)} objectives: {', '.join(environment.objective_names)}."
+    made = [f"# {family.entry.name}", first, objectives, table(heads, rows), *dict.fromkeys(figures)]
     made += [f"Module `{family.entry.module}`.", sources.markdown(rest.strip())]
     return "\n\n".join(made) + "\n"
 
@@ -118,6 +119,9 @@ def agent_page(entry: Entry) -> str:
     """Returns an agent's page, which is written by hand, with its settings and stored results after it."""
     written = DOCS / "agents" / entry.file
     made = [written.read_text() if written.exists() else f"# {entry.name}\n\n{entry.summary}"]
+    for study in dict.fromkeys(re.findall(r"^    prefront run (\w+)", made[0], re.MULTILINE)):
+        if (results := sources.stored(study)) is not None:
+            made += [f"From {results.origin(study)}", results.summary]
     made += ["## How it is built", f"From the docstring of `{entry.module}`.", sources.markdown(entry.docstring)]
     made.append("## Settings")
     made += [f"### `{one.name}`\n\n{sources.markdown(one.docstring)}" for one in sources.settings_of(entry)]
