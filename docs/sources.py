@@ -127,7 +127,8 @@ def settings_of(agent: Entry) -> list[Entry]:
     """Returns the dataclasses of settings that an agent's module offers."""
     module = importlib.import_module(agent.module)
     named = [getattr(module, name) for name in getattr(module, "__all__", vars(module))]
-    chosen = [one for one in named if dataclasses.is_dataclass(one) and one.__name__.endswith(("Config", "Settings"))]
+    classes = [one for one in named if inspect.isclass(one) and dataclasses.is_dataclass(one)]
+    chosen = [one for one in classes if one.__name__.endswith(("Config", "Settings"))]
     return [Entry(one.__name__, one.__module__, "", inspect.getdoc(one) or "") for one in chosen]
 
 

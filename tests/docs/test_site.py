@@ -47,12 +47,17 @@ def test_every_environment_agent_and_study_has_a_page(pages):
 
 
 def test_every_preference_model_has_a_page(pages):
-    for path in (ROOT / "src" / "prefront" / "preferences" / "models").glob("*.py"):
-        classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
-        for one in classes:
-            methods = [node for node in one.body if isinstance(node, ast.FunctionDef) and not node.decorator_list]
-            if {"fit", "margins"} & {method.name for method in methods}:
-                assert f"models/{one.name}.md" in pages
+    paths = (ROOT / "src" / "prefront" / "preferences" / "models").glob("*.py")
+    classes = [node for path in paths for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    # What others refine is a form of models, and no model.
+    refined = {ast.unparse(base).partition("[")[0] for one in classes for base in one.bases}
+    models = []
+    for one in classes:
+        methods = [node for node in one.body if isinstance(node, ast.FunctionDef) and not node.decorator_list]
+        if {"fit", "margins"} & {method.name for method in methods} and one.name not in refined:
+            models.append(one.name)
+            assert f"models/{one.name}.md" in pages
+    assert len(models) > 5
 
 
 @pytest.mark.parametrize("package", ["prefront", "prefront.envs", "prefront.agents"])
