@@ -29,7 +29,8 @@ napoleon_use_rtype = False
 
 # The documentation of others is elsewhere, and the build asks no network.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!prefront\.).*|prefront\..*\._\w+")]
+# Other packages, private names and type variables have no page.
+nitpick_ignore_regex = [("py:.*", r"(?!prefront\.).*|prefront\..*\._\w+|prefront\..*\.(Found|Kind)")]
 
 
 def escaped(app, what, name, obj, options, lines):
