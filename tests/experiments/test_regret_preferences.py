@@ -60,7 +60,7 @@ def test_the_true_optimal_policy_is_no_feature():
 
 
 def test_the_same_bytes_again_and_all_figures(rows, tmp_path):
-    again = study.run(SMOKE, 0, Job("lengths.0"))
+    again = study.run(SMOKE, 0, Job(study.Cell("lengths", 0)))
     for name, listed in again.items():
         assert Table.from_rows(listed).to_csv() == Table.from_rows(rows["lengths.0"][name]).to_csv()
     found = results(rows)
