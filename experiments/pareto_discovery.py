@@ -68,8 +68,8 @@ class Settings:
     Attributes:
         environments: Names of our environments, without `prefront/` and `-v0`.
         methods: "C-MORL" (both stages) and "linear" (stage 1 alone, all steps).
-        agent_preset: "tuned" (our settings, see `linear_config_for` for the rival) or "published" (the settings of the authors of
-            C-MORL; linear scalarisation takes the same ones).
+        agent_preset: "tuned" (our settings; the rival's are those of `linear_config_for`) or "published" (the settings
+            of the authors of C-MORL; linear scalarisation takes the same ones).
         budget: Training steps as a share of the agent preset's.
         test_episodes: Fresh episodes by which each policy of a finished front is measured where the environment is
             random, so that no policy is in the front for its luck in training; as many more decide which policies are
