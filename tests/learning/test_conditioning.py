@@ -66,7 +66,7 @@ def test_what_cannot_be_folded_or_drawn_is_named():
     network = PolicyNetwork.for_spaces(shown.observation_space, shown.action_space, "mlp")
     with pytest.raises(ValueError, match="last 3 numbers that the network reads are no weights: 4 numbers"):
         folded_network(network, 3)
-    with pytest.raises(ValueError, match=r"positive and finite, got 0.0"):
+    with pytest.raises(ValueError, match=r"concentration must be positive, got 0\.0"):
         DirichletWeights(2, 0.0)
     with pytest.raises(ValueError, match="objectives must be at least 1, got 0"):
         DirichletWeights(0)

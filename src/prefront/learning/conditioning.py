@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.learning.networks import Parameters, PolicyNetwork, normalised
-from prefront.system.checks import check_least
+from prefront.system.checks import check_least, check_positive, check_types
 from prefront.tasks.environment import Environment
 
 WEIGHTS = "weights"
@@ -44,9 +44,9 @@ class DirichletWeights:
     concentration: float = 1.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_least(self, 1, "objectives")
-        if not 0 < self.concentration < np.inf:
-            raise ValueError(f"concentration must be positive and finite, got {self.concentration}.")
+        check_positive(self, "concentration")
 
     def __call__(self, key: jax.Array) -> jax.Array:
         """Draws one weight vector, shape (objectives,)."""
