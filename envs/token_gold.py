@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.preferences.choice import answer_probabilities
+from prefront.preferences.choice import Choice, answer_probabilities
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Sequences
+from prefront.preferences.teachers import Teacher, utility_margin
 
 EMBEDDING, FILTERS, HIDDEN = 12, 64, 24
 GAIN = 2.0
@@ -158,10 +159,33 @@ def compare(
     every = gold_attributes(gold, jnp.stack([first, second]))
     own = jnp.arange(first.shape[0])
     liked, other = every[0][own, :, own], every[1][own, :, own]
-    probability = answer_probabilities(liked, other, rationality, mistakes=label_noise)[..., 2]
+    probability = answer_probabilities(liked - other, rationality, mistakes=label_noise)[..., 2]
     chosen = jax.random.uniform(key, probability.shape) < probability
     components, vocabulary = first.shape[0], gold.networks.embedding.shape[-2] - 1
     left, right = (Sequences(tokens, vocabulary=vocabulary) for tokens in (first, second))
     person = jnp.broadcast_to(own[:, None], chosen.shape)
-    names = tuple(f"annotator {k + 1}" for k in range(components))
-    return Comparisons(left, right, chosen.astype(jnp.float32), person, names)
+    return Comparisons(left, right, chosen.astype(jnp.float32), person, annotator_names(components))
+
+
+def annotator_names(components: int) -> tuple[str, ...]:
+    """Returns the names of the K annotators."""
+    return tuple(f"annotator {k + 1}" for k in range(components))
+
+
+def annotators(gold: SequenceGold, rationality: float, label_noise: float) -> Teacher:
+    """Returns the annotators whom `compare` asks as one teacher of K persons, to be asked about any sequences.
+
+    One who knows the whole gold value, as no annotator does, is `Teacher(utility_margin(score))` by a score of
+    `gold_value`.
+
+    Args:
+        gold: Whose attributes are compared.
+        rationality: Inverse temperature per standard deviation.
+        label_noise: Rate of mistakes in [0, 0.5).
+    """
+
+    def score(sequences: Sequences, person: np.ndarray) -> np.ndarray:
+        return np.asarray(gold_attributes(gold, sequences.tokens))[np.arange(len(person)), person]
+
+    names = annotator_names(gold.mixing.shape[0])
+    return Teacher(utility_margin(score), Choice(rationality, label_noise), names)

@@ -338,7 +338,7 @@ def _report(
     own = jnp.arange(settings.components)
     liked, other = attributes[own, :, own], other_attributes[own, :, own]
     predicted = ((rewards - other_rewards) * world.models.scale)[own, :, own]
-    true = answer_probabilities(liked, other, rationality, mistakes=label_noise)[..., 2]
+    true = answer_probabilities(liked - other, rationality, mistakes=label_noise)[..., 2]
     return ModelReport(
         jnp.mean((predicted > 0) == (liked > other), axis=1),
         jax.vmap(_pearson)(rewards[own, :, own], attributes[own, :, own]),

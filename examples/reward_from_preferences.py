@@ -9,10 +9,11 @@
 import gymnasium as gym
 import numpy as np
 
-from prefront.preferences.choice import Choice, Linear
+from prefront.preferences.choice import Linear
 from prefront.preferences.evaluation import evaluate_model
 from prefront.preferences.models.exact_regret import ExactRegret
 from prefront.preferences.models.partial_return import PartialReturn
+from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher
 from prefront.tasks.gymnasium_tables import from_gymnasium
@@ -21,7 +22,7 @@ mdp, true_weights = from_gymnasium(gym.make("FrozenLake-v1"))
 rng = np.random.default_rng(0)
 anywhere = mdp._replace(initial=~mdp.terminal / (~mdp.terminal).sum())
 first, second = (sample_segments(anywhere, 300, 3, rng, absorbing=True) for _ in range(2))
-teacher = Teacher("general_regret", Linear(true_weights), Choice(), mdp=mdp)
+teacher = Teacher(segment_margin("general_regret", Linear(true_weights), mdp=mdp))
 answers = teacher.ask(first, second, rng)
 
 # %% [markdown]

@@ -201,13 +201,14 @@ def _write_simulated(folder: Path, settings: Settings, seed: int, mdp: TabularMD
     """Writes answers of a teacher by regret in the published format."""
     from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS
     from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
     rng = np.random.default_rng((seed, 2**16))
     shown = [sample_segments(mdp, settings.simulated_preferences, 3, rng, absorbing=True) for _ in range(2)]
-    choice = Choice(rationality=0.3, scale=1.0)
-    teacher = Teacher("deterministic_regret", Linear(PUBLISHED_WEIGHTS), choice, mdp=mdp, gamma=settings.gamma)
+    margin = segment_margin("deterministic_regret", Linear(PUBLISHED_WEIGHTS), mdp=mdp, gamma=settings.gamma)
+    teacher = Teacher(margin, Choice(rationality=0.3))
     answers = teacher.ask(shown[1], shown[0], rng)
     paths = []
     for segments in shown:

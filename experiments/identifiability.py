@@ -145,16 +145,17 @@ def _with_prize(weights: np.ndarray, prize: float) -> np.ndarray:
 def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[str, Any]:
     from prefront.exact.mdp import expected_rewards, optimal_policy, scaled_return, solve
     from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
-    mdp, choice = twin.mdp, Choice(rationality=None if twin.noiseless else 1.0, scale=1.0)
+    mdp, choice = twin.mdp, Choice(rationality=None if twin.noiseless else 1.0)
     by_return = [
-        Teacher("partial_return", Linear(weights), choice, discount=gamma if twin.length == 1 else 1.0)
+        Teacher(segment_margin("partial_return", Linear(weights), discount=gamma if twin.length == 1 else 1.0), choice)
         for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
     ]
     by_regret = [
-        Teacher("general_regret", Linear(weights), choice, mdp=mdp, gamma=gamma)
+        Teacher(segment_margin("general_regret", Linear(weights), mdp=mdp, gamma=gamma), choice)
         for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
     ]
     first, second = _distinguishable(every_segment(mdp, twin.length))

@@ -144,15 +144,17 @@ def _fits(
     from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.evaluation import evaluate_policy, evaluate_reward
     from prefront.preferences.models.advantage import OptimalAdvantage
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
     choices = {
-        "noiseless": Choice(scale=1.0, equal_within=settings.indifference),
-        "strict": Choice(scale=1.0),
-        "stochastic": Choice(rationality=1.0, scale=1.0),
+        "noiseless": Choice(equal_within=settings.indifference),
+        "strict": Choice(),
+        "stochastic": Choice(rationality=1.0),
     }
-    teacher = Teacher("optimal_advantage", Linear(truth), choices[cell.labels], mdp=mdp, gamma=settings.gamma)
+    margin = segment_margin("optimal_advantage", Linear(truth), mdp=mdp, gamma=settings.gamma)
+    teacher = Teacher(margin, choices[cell.labels])
     size = max(settings.preferences)
     if cell.absorbing == "with":
         first, second = (sample_segments(mdp, size, settings.length, rng, absorbing=True) for _ in range(2))

@@ -64,13 +64,14 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     from prefront.preferences.models.base import RewardModel, accuracy, fit_many
     from prefront.preferences.models.exact_regret import ExactRegret
     from prefront.preferences.models.partial_return import PartialReturn
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
     mdp, size = Delivery().table(), max(settings.preferences)
     # As published: one unit of regret is one unit of log-odds.
-    choice = Choice(rationality=1.0, scale=1.0)
-    teacher = Teacher("deterministic_regret", Linear(PUBLISHED_WEIGHTS), choice, mdp=mdp, gamma=settings.gamma)
+    margin = segment_margin("deterministic_regret", Linear(PUBLISHED_WEIGHTS), mdp=mdp, gamma=settings.gamma)
+    teacher = Teacher(margin, Choice(rationality=1.0))
     answers = []
     for draw in range(settings.draws):
         rng = np.random.default_rng((seed, draw))

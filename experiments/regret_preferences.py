@@ -26,7 +26,7 @@ from prefront.system.checks import MANY, check_between, check_distinct, check_le
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
-    from prefront.preferences.teachers import Statistic
+    from prefront.preferences.segment_scores import Statistic
 
 Question = Literal["matrix", "lengths", "risky"]
 Labels = Literal["noiseless", "stochastic"]
@@ -269,13 +269,15 @@ def _ask(
 ) -> tuple[Comparisons[Any], Comparisons[Any]]:
     """Returns preferences for training and fresh ones; both generators and both kinds of answers get the same pairs."""
     from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
-    choice = Choice(rationality=None if labels == "noiseless" else 1.0, scale=1.0)
+    choice = Choice(rationality=None if labels == "noiseless" else 1.0)
     regret: Statistic = "general_regret" if study == "risky" else "deterministic_regret"
     statistic: Statistic = "partial_return" if generator == "partial_return" else regret
-    teacher = Teacher(statistic, Linear(task.truth), choice, mdp=task.mdp, gamma=settings.gamma)
+    margin = segment_margin(statistic, Linear(task.truth), mdp=task.mdp, gamma=settings.gamma)
+    teacher = Teacher(margin, choice)
     rng = np.random.default_rng((*seeds, length))
     total = size + settings.test_preferences
     first, second = (sample_segments(task.mdp, total, length, rng, absorbing=True) for _ in range(2))

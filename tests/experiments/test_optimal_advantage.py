@@ -83,6 +83,7 @@ def test_a_person_answers_close_regrets_by_ties():
     from prefront.envs.random_delivery import RandomDelivery, generate
     from prefront.exact.tables import unstack
     from prefront.preferences.choice import Choice, Linear
+    from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
@@ -90,11 +91,9 @@ def test_a_person_answers_close_regrets_by_ties():
     for mdp, truth in zip(unstack(RandomDelivery().table(params)), truths, strict=True):
         rng = np.random.default_rng(0)
         pair = [sample_segments(mdp, 500, 3, rng, absorbing=True) for _ in range(2)]
-        choices = Choice(scale=1.0, equal_within=SMOKE.indifference), Choice(scale=1.0)
-        ties, strict = (
-            Teacher("optimal_advantage", Linear(truth), choice, mdp=mdp).ask(*pair, np.random.default_rng(1)).labels
-            for choice in choices
-        )
+        margin = segment_margin("optimal_advantage", Linear(truth), mdp=mdp)
+        choices = Choice(equal_within=SMOKE.indifference), Choice()
+        ties, strict = (Teacher(margin, choice).ask(*pair, np.random.default_rng(1)).labels for choice in choices)
         assert (ties == 0.5).sum() > (strict == 0.5).sum()
         assert np.array_equal(ties[ties != 0.5], strict[ties != 0.5])
 

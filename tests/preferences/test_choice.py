@@ -9,8 +9,7 @@ from prefront.preferences.choice import answer_probabilities
 
 
 def first_is_chosen(difference, rationality, mistakes):
-    sides = jnp.array([difference]), jnp.array([0.0])
-    return answer_probabilities(*sides, rationality, mistakes=mistakes)[0, 2]
+    return answer_probabilities(jnp.array([difference]), rationality, mistakes=mistakes)[0, 2]
 
 
 def test_choice_probability_by_hand():
@@ -21,13 +20,14 @@ def test_choice_probability_by_hand():
 
 
 @pytest.mark.parametrize("rationality", [None, 2.0])
-@pytest.mark.parametrize(("equal_within", "skip_below"), [(None, None), (0.3, None), (0.3, -0.5)])
-def test_compiled_programs_choose_as_numpy_does(rationality, equal_within, skip_below):
-    first, second = np.random.default_rng(0).normal(size=(2, 3, 50)).astype(np.float32)
-    second[:, :5] = first[:, :5]
-    rest = {"scale": 2.0, "mistakes": 0.1, "equal_within": equal_within, "skip_below": skip_below}
-    on_host = answer_probabilities(first, second, rationality, **rest)
-    compiled = jax.jit(lambda *sides: answer_probabilities(*sides, rationality, **rest))(first, second)
+@pytest.mark.parametrize("equal_within", [None, 0.3])
+def test_compiled_programs_choose_as_numpy_does(rationality, equal_within):
+    margin = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    margin[:, :5], margin[:, 5:9] = 0.0, np.nan
+    rest = {"scale": 2.0, "mistakes": 0.1, "equal_within": equal_within}
+    on_host = answer_probabilities(margin, rationality, **rest)
+    compiled = jax.jit(lambda one: answer_probabilities(one, rationality, **rest))(margin)
     np.testing.assert_allclose(compiled, on_host, atol=1e-6)
     assert on_host.shape == (3, 50, 4)
     np.testing.assert_allclose(on_host.sum(-1), 1, rtol=1e-6)
+    assert np.array_equal(on_host[:, 5:9], np.broadcast_to([0, 0, 0, 1], (3, 4, 4)))

@@ -10,6 +10,7 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.preferences.choice import Linear
 from prefront.preferences.comparisons import Comparisons, load_comparisons, merge
 from prefront.preferences.items import Options, Sequences
+from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher
 from prefront.system.files import DamagedFileError, load_arrays, save_arrays
@@ -21,7 +22,7 @@ def answered(names=("ann", "bob"), seed=0, length=3, number=60, absorbing=False)
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(len(names), 6)) + PUBLISHED_WEIGHTS
     first, second = (sample_segments(TABLE, number, length, rng, absorbing=absorbing) for _ in range(2))
-    return Teacher("partial_return", Linear(weights), names=names).ask(first, second, rng)
+    return Teacher(segment_margin("partial_return", Linear(weights)), names=names).ask(first, second, rng)
 
 
 def same(one, other):

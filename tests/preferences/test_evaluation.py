@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
-from prefront.preferences.choice import Choice, Linear
+from prefront.preferences.choice import Linear
 from prefront.preferences.evaluation import evaluate_model, evaluate_reward, person_regrets
 from prefront.preferences.models.base import fit_persons
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret
+from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher
@@ -25,7 +26,7 @@ def test_evaluation_of_rewards_policies_and_persons():
     assert list(quality.near_optimal) == [True, True, False]
     rng = np.random.default_rng(0)
     first, second = (sample_segments(TABLE, 50, 3, rng, absorbing=True) for _ in range(2))
-    held = Teacher("partial_return", Linear(PUBLISHED_WEIGHTS)).ask(first, second, rng)
+    held = Teacher(segment_margin("partial_return", Linear(PUBLISHED_WEIGHTS))).ask(first, second, rng)
     both = evaluate_model(PartialReturn(weights=PUBLISHED_WEIGHTS), TABLE, PUBLISHED_WEIGHTS, held_out=held)
     assert both.scaled_return == pytest.approx(1)
     assert both.accuracy == 1
@@ -41,7 +42,7 @@ def test_each_person_gets_their_own_reward():
     people = np.array([PUBLISHED_WEIGHTS, PUBLISHED_WEIGHTS * [1, -1, 1, 1, 1, 1], [-1.0, 1, -1, 5, -1, -2]])
     rng = np.random.default_rng(0)
     first, second = (sample_segments(TABLE, 900, 3, rng, absorbing=True) for _ in range(2))
-    teacher = Teacher("deterministic_regret", Linear(people), Choice(), mdp=TABLE, names=("ann", "bob", "coe"))
+    teacher = Teacher(segment_margin("deterministic_regret", Linear(people), mdp=TABLE), names=("ann", "bob", "coe"))
     dataset = teacher.ask(first, second, rng)
     features = random_reward_features(TABLE, np.random.default_rng(1))
     model = SuccessorFeatureRegret(TABLE, features)

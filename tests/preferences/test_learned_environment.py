@@ -14,7 +14,7 @@ from prefront.envs.delivery import Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
 from prefront.learning.ppo import LearnerConfig
-from prefront.preferences.choice import Choice, Linear
+from prefront.preferences.choice import Linear
 from prefront.preferences.learned_environment import (
     LearnedReward,
     LearnedRewardWrapper,
@@ -28,6 +28,7 @@ from prefront.preferences.models.base import fit_persons
 from prefront.preferences.models.network import NeuralReward
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret
+from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher
@@ -77,7 +78,7 @@ def test_tables_and_networks_pay_by_observation_and_action():
     rng = np.random.default_rng(0)
     mdp = Delivery().table()
     first, second = (sample_segments(mdp, 20, 3, rng) for _ in range(2))
-    dataset = Teacher("partial_return", Linear(WEIGHTS)).ask(first, second, rng)
+    dataset = Teacher(segment_margin("partial_return", Linear(WEIGHTS))).ask(first, second, rng)
     places = np.stack(np.divmod(np.arange(100), 10), 1)
 
     def seen(segments):
@@ -110,7 +111,7 @@ def test_networks_score_nothing_inside_terminal_states():
     rng = np.random.default_rng(1)
     mdp = Delivery().table()
     first, second = (sample_segments(mdp, 300, 6, rng, absorbing=True) for _ in range(2))
-    dataset = Teacher("partial_return", Linear(WEIGHTS)).ask(first, second, rng)
+    dataset = Teacher(segment_margin("partial_return", Linear(WEIGHTS))).ask(first, second, rng)
     places = np.stack(np.divmod(np.arange(100), 10), 1)
     model = NeuralReward(4, steps=5, hidden=(8,), observations=places).fit(dataset)
     table, live = model.reward_table(mdp), ~mdp.terminal[first.states[:, :-1]]
@@ -161,7 +162,7 @@ def frozen_lake():
     rng = np.random.default_rng(0)
     anywhere = mdp._replace(initial=~mdp.terminal / (~mdp.terminal).sum())
     first, second = (sample_segments(anywhere, 60, 3, rng, absorbing=True) for _ in range(2))
-    teacher = Teacher("partial_return", Linear(np.stack([true, -true])), Choice(), mdp=mdp, names=("ann", "bob"))
+    teacher = Teacher(segment_margin("partial_return", Linear(np.stack([true, -true]))), names=("ann", "bob"))
     fitted = fit_persons(PartialReturn(), teacher.ask(first, second, rng))
     return lake, mdp, {name: fitted[name].reward_table(mdp) for name in ("ann", "bob")}
 
@@ -242,7 +243,7 @@ def small_task():
     people = np.stack([weights[which], weights[which] * [1, 1, 1, -3, 1, 1]])
     rng = np.random.default_rng(0)
     first, second = (sample_segments(mdp, 600, 3, rng, absorbing=True) for _ in range(2))
-    teacher = Teacher("deterministic_regret", Linear(people), Choice(), mdp=mdp, names=("ann", "bob"))
+    teacher = Teacher(segment_margin("deterministic_regret", Linear(people), mdp=mdp), names=("ann", "bob"))
     features = random_reward_features(mdp, np.random.default_rng(1))
     models = fit_persons(SuccessorFeatureRegret(mdp, features), teacher.ask(first, second, rng))
     learned = np.array([models[name].weights for name in ("ann", "bob")])

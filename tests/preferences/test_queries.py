@@ -8,6 +8,7 @@ from scipy.special import expit
 from prefront.envs.delivery import Delivery
 from prefront.preferences.choice import Choice, Linear
 from prefront.preferences.queries import SELECTORS, draw_pairs, entropy
+from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher
 
@@ -81,7 +82,7 @@ def bits_learned(selector, seed, questions=15):
     rewards = rng.normal(size=(2000, 6))
     rewards *= 3 / np.linalg.norm(rewards, axis=1, keepdims=True)
     first, second = (sample_segments(mdp, 300, 5, rng, absorbing=True) for _ in range(2))
-    teacher = Teacher("partial_return", Linear(rewards[0]), Choice(1.0, scale=1.0))
+    teacher = Teacher(segment_margin("partial_return", Linear(rewards[0])), Choice(1.0))
     differences = first.features() - second.features()
     belief, left = np.full(2000, 1 / 2000), np.arange(300)
     for _ in range(questions):

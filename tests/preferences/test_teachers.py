@@ -1,4 +1,4 @@
-"""Teachers against closed forms of their statistics and choices, and that nobody else learns their reward."""
+"""Teachers against closed forms of their margins and choices, and that nobody else learns their reward."""
 
 import copy
 import dataclasses
@@ -20,8 +20,13 @@ from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
 from prefront.exact import mdp as exact
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.choice import Chebyshev, Choice, Linear, Thresholded
+from prefront.preferences.items import Options
+from prefront.preferences.models.base import accuracy
+from prefront.preferences.models.general_preference import GeneralPreference
+from prefront.preferences.models.partial_return import PartialReturn
+from prefront.preferences.segment_scores import STATISTICS, segment_margin
 from prefront.preferences.segments import Segments, sample_segments
-from prefront.preferences.teachers import STATISTICS, Teacher
+from prefront.preferences.teachers import Teacher, ideal_point, utility_margin
 
 GAMMA = 0.9
 TABLE = Delivery().table()
@@ -45,10 +50,15 @@ def random_mdp(seed, outcomes):
     ), rng.normal(size=2)
 
 
-def difference(teacher, first, second):
+def difference(margin, first, second):
     """Recovers f1 - f2 from the probabilities of a teacher of rationality 1 and scale `UNIT`."""
-    chances = teacher.choice_probabilities(first, second)
+    chances = Teacher(margin, Choice(1.0), scale=UNIT).choice_probabilities(first, second)
     return UNIT * (np.log(chances[:, 2]) - np.log(chances[:, 0]))
+
+
+def by_return(weights, choice=None, scale=1.0, **kwargs):
+    """A person who compares partial returns."""
+    return Teacher(segment_margin("partial_return", Linear(weights), **kwargs), choice, scale=scale)
 
 
 def by_definition(statistic, mdp, weights, segments, gamma, discount, myopia=1.0):
@@ -80,10 +90,9 @@ def by_definition(statistic, mdp, weights, segments, gamma, discount, myopia=1.0
 def test_statistics_equal_their_definitions(seed, statistic, outcomes, absorbing, myopia):
     mdp, weights = random_mdp(seed, outcomes)
     first, second = pairs(8, 4, seed, mdp, absorbing)
-    choice = Choice(1.0, scale=UNIT, myopia=myopia)
-    teacher = Teacher(statistic, Linear(weights), choice, mdp=mdp, gamma=GAMMA, discount=0.8)
+    margin = segment_margin(statistic, Linear(weights), mdp=mdp, gamma=GAMMA, discount=0.8, myopia=myopia)
     expected = [by_definition(statistic, mdp, weights, s, GAMMA, 0.8, myopia) for s in (first, second)]
-    assert np.allclose(difference(teacher, first, second), expected[0] - expected[1], atol=1e-8)
+    assert np.allclose(difference(margin, first, second), expected[0] - expected[1], atol=1e-8)
 
 
 @settings(max_examples=20)
@@ -92,9 +101,7 @@ def test_general_regret_equals_deterministic_regret_on_deterministic_transitions
     mdp, weights = random_mdp(seed, 1)
     first, second = pairs(10, 4, seed, mdp, absorbing)
     found = [
-        difference(
-            Teacher(name, Linear(weights), Choice(1.0, scale=UNIT), mdp=mdp, gamma=GAMMA, discount=GAMMA), first, second
-        )
+        difference(segment_margin(name, Linear(weights), mdp=mdp, gamma=GAMMA, discount=GAMMA), first, second)
         for name in ("general_regret", "deterministic_regret", "optimal_advantage")
     ]
     assert np.allclose(found[0], found[1], atol=1e-8)
@@ -104,9 +111,7 @@ def test_general_regret_equals_deterministic_regret_on_deterministic_transitions
 def test_undiscounted_regrets_differ_by_the_values_on_the_way():
     first, second = pairs(50)
     general, deterministic = (
-        difference(
-            Teacher(name, Linear(PUBLISHED_WEIGHTS), Choice(1.0, scale=UNIT), mdp=TABLE, gamma=GAMMA), first, second
-        )
+        difference(segment_margin(name, Linear(PUBLISHED_WEIGHTS), mdp=TABLE, gamma=GAMMA), first, second)
         for name in ("general_regret", "deterministic_regret")
     )
     values = exact.solve(TABLE, exact.expected_rewards(TABLE, PUBLISHED_WEIGHTS), GAMMA).values
@@ -116,7 +121,7 @@ def test_undiscounted_regrets_differ_by_the_values_on_the_way():
 
 def test_noiseless_answers_follow_the_statistic_and_tie():
     first, second = pairs(400)
-    dataset = Teacher("partial_return", Linear(PUBLISHED_WEIGHTS)).ask(first, second, np.random.default_rng(0))
+    dataset = by_return(PUBLISHED_WEIGHTS).ask(first, second, np.random.default_rng(0))
     returns = [s.features() @ PUBLISHED_WEIGHTS for s in (first, second)]
     assert np.array_equal(dataset.labels, (np.sign(returns[0] - returns[1]) + 1) / 2)
     assert (dataset.labels == 0.5).sum() > 10
@@ -127,7 +132,7 @@ def test_noiseless_answers_follow_the_statistic_and_tie():
     other = Segments(
         np.zeros((1, 3), int), np.zeros((1, 2), int), np.array([[[0.3], [0]]]), np.array([2]), np.array([False])
     )
-    assert Teacher("partial_return", Linear([1.0])).ask(one, other, np.random.default_rng(0)).labels == 0.5
+    assert by_return([1.0]).ask(one, other, np.random.default_rng(0)).labels == 0.5
 
 
 def scalar_pairs(first, second):
@@ -144,22 +149,23 @@ def test_choice_probabilities_in_closed_form():
     f1, f2 = np.array([3.0, -2.0, 0.1, 1e5]), np.array([1.0, 5.0, 0.0, -1e5])
     one, other = scalar_pairs(f1, f2)
 
-    def chances(**kwargs):
-        return Teacher("partial_return", Linear([1.0]), Choice(**kwargs)).choice_probabilities(one, other)
+    def chances(skip_below=-np.inf, **kwargs):
+        return by_return([1.0], Choice(**kwargs), 2.0, skip_below=skip_below).choice_probabilities(one, other)
 
     p = expit(0.7 * (f1 - f2) / 2.0)
-    assert np.allclose(chances(rationality=0.7, scale=2.0), np.stack([1 - p, p * 0, p, p * 0], 1))
+    assert np.allclose(chances(rationality=0.7), np.stack([1 - p, p * 0, p, p * 0], 1))
     p = 0.9 * p + 0.1 * (1 - p)
-    assert np.allclose(chances(rationality=0.7, scale=2.0, mistakes=0.1)[:, 2], p)
+    assert np.allclose(chances(rationality=0.7, mistakes=0.1)[:, 2], p)
     assert np.allclose(chances(mistakes=0.25)[:, 2], [0.75, 0.25, 0.75, 0.75])
-    assert np.array_equal(chances(equal_within=0.05, scale=2.0)[2], [0, 1, 0, 0])
-    assert np.array_equal(chances(equal_within=0.04, scale=2.0)[2], [0, 0, 1, 0])
-    assert np.array_equal(chances(skip_below=1.0, scale=2.0)[:, 3], [0, 0, 1, 0])
+    assert np.allclose(chances(rationality=0.0)[:, 2], 0.5)
+    assert np.array_equal(chances(equal_within=0.05)[2], [0, 1, 0, 0])
+    assert np.array_equal(chances(equal_within=0.04)[2], [0, 0, 1, 0])
+    assert np.array_equal(chances(skip_below=2.0)[:, 3], [0, 0, 1, 0])
 
 
 def test_answers_are_drawn_with_their_probabilities():
     f1, f2 = np.repeat([0.3, 0.0, -1.0], 5000), np.zeros(15_000)
-    teacher = Teacher("partial_return", Linear([1.0]), Choice(1.0, scale=1.0, mistakes=0.1, equal_within=0.1))
+    teacher = by_return([1.0], Choice(1.0, mistakes=0.1, equal_within=0.1))
     one, other = scalar_pairs(f1, f2)
     labels = teacher.ask(one, other, np.random.default_rng(0)).labels
     for value in (0.3, -1.0):
@@ -174,20 +180,15 @@ def test_rationality_is_relative_to_the_spread_of_the_statistic():
     reference = sample_segments(TABLE, 2000, 3, np.random.default_rng(5), absorbing=True)
     first, second = pairs(300)
 
-    def chances(factor, **kwargs):
-        utility = Linear(factor * PUBLISHED_WEIGHTS)
-        return Teacher("partial_return", utility, Choice(2.0, **kwargs), reference=reference).choice_probabilities(
-            first, second
-        )
+    def chances(factor, scale=reference):
+        return by_return(factor * PUBLISHED_WEIGHTS, Choice(2.0), scale).choice_probabilities(first, second)
 
     assert np.allclose(chances(1), chances(1000))
-    assert not np.allclose(chances(1, scale=1.0), chances(1000, scale=1.0))
+    assert not np.allclose(chances(1, 1.0), chances(1000, 1.0))
     unit = (reference.features() @ PUBLISHED_WEIGHTS).std()
-    assert np.allclose(chances(1), chances(1, scale=unit))
-    with pytest.raises(ValueError, match="reference"):
-        Teacher("partial_return", Linear(PUBLISHED_WEIGHTS), Choice(1.0))
-    with pytest.raises(ValueError, match="does not vary"):
-        Teacher("partial_return", Linear(np.zeros(6)), Choice(1.0), reference=reference)
+    assert np.allclose(chances(1), chances(1, unit))
+    with pytest.raises(ValueError, match="scale of 'person 0' must be positive, got 0"):
+        by_return(np.zeros(6), Choice(1.0), reference)
 
 
 def test_utilities_that_are_not_linear():
@@ -195,11 +196,11 @@ def test_utilities_that_are_not_linear():
     returns = [s.features() for s in (first, second)]
     weights, ideal, thresholds = np.arange(1.0, 7.0), np.full(6, 2.0), np.array([1, 1, 0, 1, np.inf, 0])
     worst = [-(weights * (ideal - r)).max(1) for r in returns]
-    teacher = Teacher("partial_return", Chebyshev(weights, ideal), Choice(1.0, scale=UNIT))
-    assert np.allclose(difference(teacher, first, second), worst[0] - worst[1])
+    margin = segment_margin("partial_return", Chebyshev(weights, ideal))
+    assert np.allclose(difference(margin, first, second), worst[0] - worst[1])
     enough = [np.minimum(r, thresholds) @ weights for r in returns]
-    teacher = Teacher("partial_return", Thresholded(weights, thresholds), Choice(1.0, scale=UNIT))
-    assert np.allclose(difference(teacher, first, second), enough[0] - enough[1])
+    margin = segment_margin("partial_return", Thresholded(weights, thresholds))
+    assert np.allclose(difference(margin, first, second), enough[0] - enough[1])
     # Regret of every objective by itself, and the worst of them.
     mdp, _ = random_mdp(0, 3)
     first, second = pairs(50, 3, 0, mdp)
@@ -207,14 +208,46 @@ def test_utilities_that_are_not_linear():
         np.stack([by_definition("general_regret", mdp, row, s, GAMMA, 1.0) for row in np.eye(2)], 1)
         for s in (first, second)
     ]
-    teacher = Teacher("general_regret", Chebyshev([1.0, 3.0], [0, 0]), Choice(1.0, scale=UNIT), mdp=mdp, gamma=GAMMA)
+    margin = segment_margin("general_regret", Chebyshev([1.0, 3.0], [0, 0]), mdp=mdp, gamma=GAMMA)
     expected = [-(np.array([1.0, 3.0]) * -e).max(1) for e in each]
-    assert np.allclose(difference(teacher, first, second), expected[0] - expected[1], atol=1e-8)
+    assert np.allclose(difference(margin, first, second), expected[0] - expected[1], atol=1e-8)
+
+
+def test_a_person_likes_what_lies_near_their_ideal():
+    rng = np.random.default_rng(0)
+    first, second = (Options(rng.normal(size=(50, 3))) for _ in range(2))
+    ideals, person = rng.normal(size=(2, 3)), rng.integers(2, size=50)
+    teacher = Teacher(utility_margin(ideal_point(ideals)), names=("ann", "bob"))
+    answers = teacher.ask(first, second, rng, person=person)
+    away = [np.sqrt(((side.values - ideals[person]) ** 2).sum(1)) for side in (first, second)]
+    assert np.array_equal(answers.labels, away[0] < away[1])
+
+
+def test_a_taste_that_goes_in_circles_is_a_margin_and_its_model_learns_it():
+    """Rock, paper, scissors: each beats the one before it, so that no score explains the answers."""
+    beats = np.array([[0.0, -2.0, 2.0], [2.0, 0.0, -2.0], [-2.0, 2.0, 0.0]])
+    teacher = Teacher(lambda first, second, person: ((first.values @ beats) * second.values).sum(1), Choice(1.0))
+    rng = np.random.default_rng(0)
+    first, second = (Options(np.eye(3)[rng.integers(3, size=4000)]) for _ in range(2))
+    answers = teacher.ask(first, second, rng)
+    chances = teacher.choice_probabilities(first, second)[:, 2]
+    assert np.allclose(chances, expit(beats[first.values.argmax(1), second.values.argmax(1)]))
+    strict = dataclasses.replace(answers, labels=np.where(chances == 0.5, 0.5, chances > 0.5))
+    fitted = GeneralPreference(blocks=1).fit(answers, 0)
+    assert accuracy(fitted, strict) == 1.0
+    np.testing.assert_allclose(fitted.probability(first, second), chances, atol=0.05)
+    assert accuracy(PartialReturn().fit(answers), strict) < 0.7
+    # What a person likes may depend on who asks, or on the situation that the options show.
+    told = Options(first.values, np.sign(rng.normal(size=(4000, 1))))
+    moody = Teacher(lambda one, other, person: one.context[:, 0] * ((one.values - other.values) @ [1.0, 2.0, 3.0]))
+    labels = moody.ask(told, dataclasses.replace(told, values=second.values), rng).labels
+    rank = np.sign(first.values.argmax(1) - second.values.argmax(1))
+    assert np.array_equal(labels, (told.context[:, 0] * rank + 1) / 2)
 
 
 def test_a_population_answers_by_everybodys_own_weights():
     weights = np.array([PUBLISHED_WEIGHTS, -PUBLISHED_WEIGHTS, np.eye(6)[3]])
-    teacher = Teacher("partial_return", Linear(weights), names=("ann", "bob", "coe"))
+    teacher = Teacher(segment_margin("partial_return", Linear(weights)), names=("ann", "bob", "coe"))
     first, second = pairs(600)
     dataset = teacher.ask(first, second, np.random.default_rng(1))
     assert stats.chisquare(np.bincount(dataset.person)).pvalue > 1e-3
@@ -233,7 +266,7 @@ def test_a_population_answers_by_everybodys_own_weights():
 
 def test_the_same_generator_gives_the_same_answers():
     first, second = pairs(100)
-    teacher = Teacher("general_regret", Linear(PUBLISHED_WEIGHTS), Choice(1.0, scale=20.0), mdp=TABLE)
+    teacher = Teacher(segment_margin("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE), Choice(1.0), scale=20.0)
     one, two, three = (teacher.ask(first, second, np.random.default_rng(seed)).labels for seed in (0, 0, 1))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, three)
@@ -241,14 +274,12 @@ def test_the_same_generator_gives_the_same_answers():
 
 def test_skipped_pairs_leave_the_dataset():
     one, other = scalar_pairs([-5.0, 5.0, 0.0], [-6.0, -5.0, 1.0])
-    dataset = Teacher("partial_return", Linear([1.0]), Choice(skip_below=-1.0, scale=1.0)).ask(
-        one, other, np.random.default_rng(0)
-    )
+    dataset = by_return([1.0], skip_below=-1.0).ask(one, other, np.random.default_rng(0))
     assert np.array_equal(dataset.labels, [1, 0])
     with pytest.raises(ValueError, match="All 3 pairs were skipped"):
-        Teacher("partial_return", Linear([1.0]), Choice(skip_below=9.0, scale=1.0)).ask(
-            one, other, np.random.default_rng(0)
-        )
+        by_return([1.0], skip_below=9.0).ask(one, other, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="one or more pairs, got 0"):
+        by_return([1.0]).ask(one[:0], other[:0], np.random.default_rng(0))
 
 
 def reachable(thing):
@@ -282,7 +313,7 @@ def test_what_a_model_receives_does_not_hold_the_reward(tmp_path):
     weights = np.array([-1.37, 41.3, -53.9, 1.71, -1.13, -2.39])
     values = exact.solve(TABLE, exact.expected_rewards(TABLE, weights), 0.999).values
     secrets = [weights, values]
-    teacher = Teacher("general_regret", Linear(weights), Choice(1.0, scale=10.0), mdp=TABLE)
+    teacher = Teacher(segment_margin("general_regret", Linear(weights), mdp=TABLE), Choice(1.0), scale=10.0)
     dataset = teacher.ask(*pairs(50), np.random.default_rng(0))
     # The search does find the reward where it is: in the teacher.
     assert holds_reward(teacher, secrets)
@@ -296,7 +327,7 @@ def test_what_a_model_receives_does_not_hold_the_reward(tmp_path):
 
 def test_a_teacher_shows_and_gives_away_nothing():
     weights = np.array([-1.37, 41.3, -53.9, 1.71, -1.13, -2.39])
-    teacher = Teacher("partial_return", Linear(weights))
+    teacher = by_return(weights)
     public = {name: getattr(teacher, name) for name in dir(teacher) if not name.startswith("_")}
     data = [value for value in public.values() if not callable(value)]
     assert not any(holds_reward(value, [weights]) for value in data)
@@ -313,7 +344,7 @@ def test_a_teacher_shows_and_gives_away_nothing():
 def test_weights_changed_from_outside_change_no_teacher():
     weights = PUBLISHED_WEIGHTS.copy()
     first, second = pairs(100)
-    teacher = Teacher("partial_return", Linear(weights))
+    teacher = by_return(weights)
     before = teacher.ask(first, second, np.random.default_rng(0)).labels
     weights *= -1
     assert np.array_equal(teacher.ask(first, second, np.random.default_rng(0)).labels, before)
@@ -321,25 +352,27 @@ def test_weights_changed_from_outside_change_no_teacher():
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="Did you mean general_regret"):
-        Teacher("generl_regret", Linear([1.0]))
+        segment_margin("generl_regret", Linear([1.0]))
     with pytest.raises(ValueError, match="pass mdp"):
-        Teacher("general_regret", Linear(PUBLISHED_WEIGHTS))
+        segment_margin("general_regret", Linear(PUBLISHED_WEIGHTS))
     with pytest.raises(ValueError, match=r"discount must lie in \(0, 1\], got 2"):
-        Teacher("partial_return", Linear([1.0]), discount=2)
-    with pytest.raises(ValueError, match="2 names were given for 1"):
-        Teacher("partial_return", Linear([1.0]), names=("a", "b"))
+        segment_margin("partial_return", Linear([1.0]), discount=2)
+    with pytest.raises(ValueError, match=r"myopia must lie in \(0, 1\], got 0"):
+        segment_margin("partial_return", Linear([1.0]), myopia=0)
+    with pytest.raises(ValueError, match="at least one person"):
+        Teacher(segment_margin("partial_return", Linear([1.0])), names=())
+    with pytest.raises(ValueError, match="scale of 'person 0' must be positive, got inf"):
+        by_return([1.0], scale=np.inf)
+    with pytest.raises(ValueError, match=r"margin must have shape \(3,\), one a pair, got \(\)"):
+        Teacher(lambda first, second, person: 0.0).ask(*pairs(3), np.random.default_rng(0))
     with pytest.raises(ValueError, match="6 features, the teacher's reward has 1"):
-        Teacher("partial_return", Linear([1.0])).ask(*pairs(3), np.random.default_rng(0))
+        by_return([1.0]).ask(*pairs(3), np.random.default_rng(0))
     for wrong in (
         {"rationality": -1.0},
         {"rationality": np.inf},  # None is without noise.
         {"mistakes": 0.7},
         {"mistakes": np.nan},
-        {"myopia": 0.0},
-        {"scale": "std"},
-        {"scale": np.inf},
         {"equal_within": -1.0},
-        {"skip_below": np.nan},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Choice(**wrong)
@@ -348,7 +381,9 @@ def test_bad_arguments_are_named():
     broken[1, 2] = 100
     far = Segments(broken, first.actions, first.rewards, first.lengths, first.ended, True)
     with pytest.raises(ValueError, match=r"row 1, step 2: states must lie in \[0, 100\), got 100"):
-        Teacher("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE).ask(far, second, np.random.default_rng(0))
+        Teacher(segment_margin("general_regret", Linear(PUBLISHED_WEIGHTS), mdp=TABLE)).ask(
+            far, second, np.random.default_rng(0)
+        )
 
 
 @pytest.mark.parametrize(
@@ -370,22 +405,13 @@ def test_utilities_of_the_wrong_shape_or_without_numbers_are_refused(make, messa
     Thresholded([1.0, 1.0], [0.0, np.inf])
 
 
-def test_pairs_that_nobody_answers_are_said_with_the_unit():
-    first, second = pairs(3)
-    teacher = Teacher("partial_return", Linear(PUBLISHED_WEIGHTS), Choice(skip_below=1e6, scale=2.0))
-    with pytest.raises(ValueError, match=r"All 3 pairs .* skip_below=1000000.0, in units of 2\. Lower"):
-        teacher.ask(first, second, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="one or more pairs, got 0"):
-        teacher.ask(first[:0], second[:0], np.random.default_rng(0))
-
-
 @pytest.mark.parametrize("statistic", ["partial_return", "deterministic_regret", "general_regret"])
 def test_padding_may_hold_anything(statistic):
     rng = np.random.default_rng(4)
     mdp = Delivery().table()
     first, second = (sample_segments(mdp, 40, 6, rng) for _ in range(2))
     assert not first.mask.all()
-    teacher = Teacher(statistic, Linear(PUBLISHED_WEIGHTS), Choice(1.0, scale=10.0), mdp=mdp)
+    teacher = Teacher(segment_margin(statistic, Linear(PUBLISHED_WEIGHTS), mdp=mdp), Choice(1.0), scale=10.0)
     outside = np.concatenate([np.ones((40, 1), bool), first.mask], 1)
     spoilt = dataclasses.replace(
         first,

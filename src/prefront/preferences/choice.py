@@ -1,17 +1,17 @@
-"""How people choose, given how much they like two things: utilities over objectives, and choice rules."""
+"""How people choose: utilities over objectives, and choice rules, on NumPy and in compiled programs alike."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
-from prefront.system.checks import check_between, check_least, check_positive, check_types
+from prefront.system.checks import check_between, check_least, check_types
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Chebyshev:
         _check_per_objective(self.weights, "ideal", self.ideal, np.isfinite, "finite")
 
     def combine(self, statistics: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Returns the utility of statistics by objective, shape (n, d), for one person's weights."""
+        """Returns the utility of statistics by objective, shape (n, d), for weights of that shape or (d,)."""
         return -(weights * (np.asarray(self.ideal, np.float64) - statistics)).max(-1)
 
 
@@ -68,8 +68,8 @@ class Thresholded:
         )
 
     def combine(self, statistics: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Returns the utility of statistics by objective, shape (n, d), for one person's weights."""
-        return np.minimum(statistics, np.asarray(self.thresholds, np.float64)) @ weights
+        """Returns the utility of statistics by objective, shape (n, d), for weights of that shape or (d,)."""
+        return (weights * np.minimum(statistics, np.asarray(self.thresholds, np.float64))).sum(-1)
 
 
 Utility = Linear | Chebyshev | Thresholded
@@ -77,103 +77,64 @@ Utility = Linear | Chebyshev | Thresholded
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A choice rule: what is answered, given the statistics f1 and f2 of two segments.
+    """A choice rule: what is answered, given the margin by which the first of two items is liked more.
 
-    The rationality is in units of `scale`: P(1 over 2) = sigmoid(rationality * (f1 - f2) / scale). With
-    `scale="reference"` the unit is the standard deviation of f over a reference set of segments, by person, so that
-    longer segments or larger rewards do not make a person deterministic. With a number it is that: 1 is the choice
-    model of Knox et al. (2024), whose temperature is one unit of reward. The irregularities are those of B-Pref (Lee et
-    al., 2021, section 3).
+    P(1 over 2) = sigmoid(rationality * margin / scale); with a scale of 1 and a rationality of 1 it is the choice model
+    of Knox et al. (2024), whose temperature is one unit of reward. The irregularities are those of B-Pref (Lee et al.,
+    2021, section 3).
 
     Attributes:
-        rationality: Positive and finite; None chooses the larger statistic, without noise.
-        scale: Unit of statistics, "reference" or a positive number.
+        rationality: At least 0, which is chance, and finite; None follows the margin's sign, and ties at 0.
         mistakes: Probability that a strict answer is turned round, in [0, 0.5].
-        equal_within: Differences of at most so many units are answered by 0.5; None for never.
-        skip_below: Pairs in which both statistics lie below so many units get no answer; None for never.
-        myopia: Weight of a step relative to the next one, in (0, 1]; below 1 the last steps count most.
-        tie_tolerance: Without noise, differences of at most this share of max(1, |f1|, |f2|) are ties, answered by 0.5.
+        equal_within: Margins of at most so many scales are answered by 0.5; None for never.
     """
 
     rationality: float | None = None
-    scale: float | Literal["reference"] = "reference"
     mistakes: float = 0.0
     equal_within: float | None = None
-    skip_below: float | None = None
-    myopia: float = 1.0
-    tie_tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_positive(self, "rationality", "scale")
         check_between(self, 0, 0.5, "mistakes", closed="both")
-        check_between(self, 0, 1, "myopia", closed="right")
-        check_least(self, 0, "equal_within", "tie_tolerance")
+        check_least(self, 0, "rationality", "equal_within")
 
-    @property
-    def needs_scale(self) -> bool:
-        """Whether answers depend on the unit of statistics."""
-        return self.rationality is not None or self.equal_within is not None or self.skip_below is not None
-
-    def probabilities(self, first: Any, second: Any, scale: Any) -> Any:
+    def probabilities(self, margin: Any, scale: Any = 1.0) -> Any:
         """Returns the probabilities of the answers 0, 0.5, 1 and of no answer, see `answer_probabilities`."""
-        return answer_probabilities(
-            first,
-            second,
-            self.rationality,
-            scale,
-            self.mistakes,
-            self.equal_within,
-            self.skip_below,
-            self.tie_tolerance,
-        )
+        return answer_probabilities(margin, self.rationality, scale, self.mistakes, self.equal_within)
 
 
 def answer_probabilities(
-    first: Any,
-    second: Any,
-    rationality: Any,
-    scale: Any = 1.0,
-    mistakes: Any = 0.0,
-    equal_within: Any = None,
-    skip_below: Any = None,
-    tie_tolerance: float = 1e-9,
+    margin: Any, rationality: Any, scale: Any = 1.0, mistakes: Any = 0.0, equal_within: Any = None
 ) -> Any:
     """Returns the probabilities of the answers 0, 0.5, 1 and of no answer, on NumPy or in compiled programs.
 
     Args:
-        first: Statistics of the first items, NumPy or JAX, shape (...).
-        second: Statistics of the second items, shape (...).
-        rationality: As in `Choice`; unlike there 0, chance, is allowed, and numbers may be traced.
-        scale: The unit of statistics.
+        margin: By how much the first items are liked more, NumPy or JAX, shape (...); not a number for no answer.
+        rationality: As in `Choice`; numbers may be traced.
+        scale: The unit of margins.
         mistakes: As in `Choice`.
         equal_within: As in `Choice`.
-        skip_below: As in `Choice`.
-        tie_tolerance: As in `Choice`.
 
     Returns:
         Shape (..., 4), rows sum to 1.
     """
-    compiled = isinstance(first, jax.Array)
+    compiled = isinstance(margin, jax.Array)
     xp: Any = jnp if compiled else np
-    difference = first - second
     if rationality is None:
-        tie = xp.abs(difference) <= tie_tolerance * xp.maximum(1, xp.maximum(xp.abs(first), xp.abs(second)))
-        prefer = (difference > 0).astype(difference.dtype)
+        tie = margin == 0
+        prefer = (margin > 0).astype(margin.dtype)
     else:
-        tie = xp.zeros(difference.shape, bool)
-        prefer = (jax.nn.sigmoid if compiled else expit)(rationality * difference / scale)
+        tie = xp.zeros(margin.shape, bool)
+        prefer = (jax.nn.sigmoid if compiled else expit)(rationality * margin / scale)
     if equal_within is not None:
-        tie |= xp.abs(difference) <= equal_within * scale
+        tie |= xp.abs(margin) <= equal_within * scale
     prefer = (1 - mistakes) * prefer + mistakes * (1 - prefer)
     nobody = xp.zeros_like(prefer)
     answers = xp.stack([1 - prefer, nobody, prefer, nobody], -1)
     # What certainly happens: an answer of "equal", and none.
     equal, none = (xp.asarray(row, prefer.dtype) for row in ([0, 1, 0, 0], [0, 0, 0, 1]))
     answers = xp.where(tie[..., None], equal, answers)
-    if skip_below is not None:
-        answers = xp.where((xp.maximum(first, second) < skip_below * scale)[..., None], none, answers)
-    return answers
+    return xp.where(xp.isnan(margin)[..., None], none, answers)
 
 
 def _check_weights(weights: Any, least: float = -np.inf) -> None:

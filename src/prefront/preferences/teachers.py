@@ -1,117 +1,105 @@
-"""Teachers: simulated people who own a true reward and compare segments by it.
+"""Teachers: simulated people who own a true reward and choose between items by it.
 
 A teacher is the only thing that knows the reward. It has no attribute that shows it, refuses to be copied or stored,
-and what it hands out is a `Comparisons`: segments, answers and names.
+and what it hands out is a `Comparisons`: items, answers and names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from prefront.exact.mdp import expected_rewards, solve
-from prefront.exact.tables import TabularMDP, check_mdp
-from prefront.preferences.choice import Choice, Linear, Utility
+from prefront.preferences.choice import Choice
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.segment_scores import check_state_numbers
+from prefront.preferences.items import Items
 from prefront.preferences.segments import Segments
-from prefront.system.checks import nearest_names
 
-Statistic = Literal["partial_return", "deterministic_regret", "general_regret", "optimal_advantage"]
-STATISTICS: tuple[str, ...] = get_args(Statistic)
-Score = Callable[[Segments, int], np.ndarray]
+# Scores that differ by at most this share of max(1, |score|) differ by rounding.
+ROUNDING = 1e-9
+
+Kind = TypeVar("Kind", bound=Items)
+Score = Callable[[Any, np.ndarray], Any]
+"""(items, person) -> how much person[i] likes item i, shape (n,); more is better."""
+Margin = Callable[[Any, Any, np.ndarray], Any]
+"""(first, second, person) -> by how much person[i] likes the first item of pair i more, shape (n,), in the unit of what
+is compared; not a number where nobody would answer."""
+
+
+def utility_margin(score: Score, skip_below: float = -np.inf) -> Margin:
+    """Returns the margin of people who like what scores more: a difference of scores, 0 where that is rounding.
+
+    Args:
+        score: What is compared, such as that of `ideal_point`, or the gold value of sequences.
+        skip_below: Pairs in which both scores lie below it get no answer (Lee et al., 2021, section 3).
+    """
+
+    def margin(first: Items, second: Items, person: np.ndarray) -> np.ndarray:
+        one, other = (np.asarray(score(items, person), np.float64) for items in (first, second))
+        rounding = ROUNDING * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
+        difference = np.where(np.abs(one - other) <= rounding, 0.0, one - other)
+        return np.where(np.maximum(one, other) < skip_below, np.nan, difference)
+
+    return margin
+
+
+def ideal_point(ideals: Any, discount: float = 1.0) -> Score:
+    """Returns the score of people who like what lies near their ideal (Coombs, 1950): minus the distance of features.
+
+    Args:
+        ideals: Each person's ideal features, shape (P, d), or (d,) for one person.
+        discount: Discount inside items.
+    """
+    own = np.atleast_2d(np.array(ideals, np.float64))
+    return lambda items, person: -np.linalg.norm(items.features(discount) - own[person], axis=1)
 
 
 class Teacher:
-    """One person, or a population, who compares segments by a statistic of the true reward.
-
-    The statistics, of which more is always better (Knox et al., 2024, sections 2 and 3; V*, Q* at discount `gamma`,
-    delta the `discount` inside a segment of states s_0 to s_T):
-
-    * `partial_return`: sum_t delta^t r_t.
-    * `deterministic_regret`: -(V*(s_0) - sum_t delta^t r_t - delta^T V*(s_T)), minus the regret.
-    * `general_regret`: -sum_t delta^t (V*(s_t) - Q*(s_t, a_t)), minus the regret.
-    * `optimal_advantage`: sum_t delta^t A*(s_t, a_t), which is minus the general regret: the same teacher by the
-      name of what "Learning optimal advantage from preferences and mistaking it for reward" (2024) learns from it.
-
-    The two regrets are equal on deterministic transitions when delta = gamma. With delta = 1, as in the paper's
-    experiments, they differ by (1 - gamma) times the values along the segment.
-
-    A linear utility makes one reward of the features, of which the statistic is taken. Any other utility is applied to
-    the statistics of every objective by itself, where V* is that of the best policy for this one objective.
+    """One person, or a population, who choose between items of any kind.
 
     Args:
-        statistic: Which of the four.
-        utility: Whose weights are the true reward; weights of shape (P, d) make a population of P persons.
-        choice: How an answer follows from two statistics.
-        mdp: The table that segments refer to by state number; `partial_return` needs none.
-        gamma: Discount of V* and Q*, in (0, 1).
-        discount: Discount inside segments, in (0, 1]; 1 as in the paper.
-        reference: Segments that define the unit of statistics for `Choice(scale="reference")`.
-        names: Names of the persons; "person 0" and so on by default.
+        margin: By how much persons like one item more than another. `utility_margin` makes it of scores,
+            `prefront.preferences.segment_scores.segment_margin` of a statistic of segments; people whose taste goes in
+            circles, or depends on the context, are a function of one's own.
+        choice: How an answer follows from a margin.
+        names: Names of the persons, by whose index the margin knows them; who has no name is never asked.
+        scale: The unit of margins for `choice`: a number, or one a person, shape (P,). Items in its place make it the
+            standard deviation of the score over them, by person, so that longer segments or larger rewards do not make
+            a person deterministic.
 
     Raises:
-        ValueError: An argument is wrong, or one that others need is missing; the message names it.
+        ValueError: There is no name, or a scale is not positive; the message names it.
     """
 
-    __slots__ = ("__score", "__units", "choice", "names", "statistic")
+    __slots__ = ("__margin", "__scale", "choice", "names")
 
     def __init__(
         self,
-        statistic: Statistic,
-        utility: Utility,
+        margin: Margin,
         choice: Choice | None = None,
-        *,
-        mdp: TabularMDP | None = None,
-        gamma: float = 0.999,
-        discount: float = 1.0,
-        reference: Segments | None = None,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] = ("person 0",),
+        scale: Any = 1.0,
     ) -> None:
-        if statistic not in STATISTICS:
-            raise ValueError(f"No statistic {statistic!r}. {nearest_names(statistic, list(STATISTICS))}")
-        if statistic != "partial_return" and mdp is None:
-            raise ValueError(f"A teacher by {statistic} needs the values of states: pass mdp.")
-        if not 0 < discount <= 1:
-            raise ValueError(f"discount must lie in (0, 1], got {discount!r}.")
-        weights = np.atleast_2d(np.array(utility.weights, np.float64))
-        self.statistic, self.choice = statistic, choice or Choice()
-        self.names = tuple(f"person {i}" for i in range(len(weights))) if names is None else tuple(names)
-        if len(self.names) != len(weights):
-            raise ValueError(f"{len(self.names)} names were given for {len(weights)} persons.")
-        self.__score = _scorer(statistic, utility, weights, self.choice.myopia, mdp, gamma, discount)
-        self.__units = self.__measure(reference)
+        self.choice, self.names, self.__margin = choice or Choice(), tuple(names), margin
+        people = range(len(self.names))
+        if isinstance(scale, Items):
+            shown = scale.checked("scale")
+            # Against one and the same item, margins vary as scores do.
+            one = shown[np.zeros(len(shown), int)]
+            scale = [np.std(margin(shown, one, np.full(len(shown), person))) for person in people]
+        self.__scale = np.array(np.broadcast_to(scale, len(people)), np.float64)
+        if not people:
+            raise ValueError("names must name at least one person.")
+        for person in np.flatnonzero(~((self.__scale > 0) & np.isfinite(self.__scale))):
+            raise ValueError(f"The scale of {self.names[person]!r} must be positive, got {self.__scale[person]:g}.")
 
-    def __measure(self, reference: Segments | None) -> np.ndarray:
-        """Returns the unit of statistics of each person."""
-        if not self.choice.needs_scale or self.choice.scale != "reference":
-            scale = 1.0 if self.choice.scale == "reference" else self.choice.scale
-            return np.full(len(self.names), scale, np.float64)
-        if reference is None:
-            raise ValueError(
-                'Choice(scale="reference") needs reference segments: pass reference, or a number as scale.'
-            )
-        checked = reference.checked("reference")
-        units = np.array([self.__score(checked, person).std() for person in range(len(self.names))])
-        for person in np.flatnonzero(~(units > 0)):
-            raise ValueError(f"The statistic of {self.names[person]!r} does not vary over the reference segments.")
-        return units
-
-    def ask(
-        self,
-        first: Segments,
-        second: Segments,
-        rng: np.random.Generator,
-        *,
-        person: Any = None,
-    ) -> Comparisons[Segments]:
+    def ask(self, first: Kind, second: Kind, rng: np.random.Generator, *, person: Any = None) -> Comparisons[Kind]:
         """Asks for n comparisons.
 
         Args:
-            first: The first segment of each pair.
-            second: The second segment of each pair.
+            first: The first item of each pair.
+            second: The second item of each pair.
             rng: Source of random numbers; the same state gives the same answers.
             person: Who is asked, index of a name, shape (n,); drawn uniformly by default.
 
@@ -119,7 +107,7 @@ class Teacher:
             The answers, without pairs that were skipped, and with the names of those who answered any.
 
         Raises:
-            ValueError: Segments or persons are wrong, or every pair was skipped.
+            ValueError: Items or persons are wrong, or every pair was skipped.
         """
         count, people = len(first), len(self.names)
         if not count:
@@ -129,10 +117,7 @@ class Teacher:
         column = (rng.random((count, 1)) >= np.cumsum(chances, 1)[:, :3]).sum(1)
         rows = np.flatnonzero(column < 3)
         if not len(rows):
-            raise ValueError(
-                f"All {count} pairs were skipped: no statistic reaches skip_below={self.choice.skip_below}, in units "
-                f"of {self.__units[asked].max():.4g}. Lower skip_below, or ask about better segments."
-            )
+            raise ValueError(f"All {count} pairs were skipped: lower skip_below, or ask about better items.")
         kept, who = np.unique(asked[rows], return_inverse=True)
         return Comparisons(
             first[rows],
@@ -140,34 +125,32 @@ class Teacher:
             column[rows] / 2,
             who,
             tuple(self.names[i] for i in kept),
-            variable_horizon=not first.absorbing,
+            variable_horizon=isinstance(first, Segments) and not first.absorbing,
         )
 
-    def choice_probabilities(self, first: Segments, second: Segments, *, person: Any = 0) -> np.ndarray:
+    def choice_probabilities(self, first: Items, second: Items, *, person: Any = 0) -> np.ndarray:
         """Returns the probabilities of the answers 0, 0.5, 1 and of no answer, shape (n, 4).
 
         Args:
-            first: The first segment of each pair.
-            second: The second segment of each pair.
+            first: The first item of each pair.
+            second: The second item of each pair.
             person: Who is asked, index of a name or one for each pair.
 
         Raises:
-            ValueError: A person does not exist, or segments do not fit the teacher.
+            ValueError: A person does not exist, or items do not fit the teacher.
         """
         first, second = first.checked("first"), second.checked("second")
         if len(first) != len(second):
-            raise ValueError(f"{len(first)} first and {len(second)} second segments do not make pairs.")
+            raise ValueError(f"{len(first)} first and {len(second)} second items do not make pairs.")
         asked = np.broadcast_to(np.asarray(person), len(first))
         for row in np.flatnonzero((asked < 0) | (asked >= len(self.names))):
             raise ValueError(f"row {row}: person must lie in [0, {len(self.names)}), got {asked[row]}.")
-        chances = np.zeros((len(first), 4))
-        for who in np.unique(asked):
-            rows = np.flatnonzero(asked == who)
-            liked = self.__score(first[rows], int(who)), self.__score(second[rows], int(who))
-            chances[rows] = self.choice.probabilities(*liked, self.__units[who])
-        return chances
+        margin = np.asarray(self.__margin(first, second, asked), np.float64)
+        if margin.shape != asked.shape:
+            raise ValueError(f"A margin must have shape {asked.shape}, one a pair, got {margin.shape}.")
+        return np.asarray(self.choice.probabilities(margin, self.__scale[asked]))
 
-    def relabel(self, dataset: Comparisons[Segments], rng: np.random.Generator) -> Comparisons[Segments]:
+    def relabel(self, dataset: Comparisons[Kind], rng: np.random.Generator) -> Comparisons[Kind]:
         """Asks this teacher for the pairs of a dataset, each the person of the same name where all names are known."""
         known = {name: i for i, name in enumerate(self.names)}
         same = set(dataset.names) <= set(known)
@@ -175,58 +158,7 @@ class Teacher:
         return self.ask(dataset.first, dataset.second, rng, person=person)
 
     def __repr__(self) -> str:
-        return f"Teacher({self.statistic!r}, {len(self.names)} persons, {self.choice})"
+        return f"Teacher({len(self.names)} persons, {self.choice})"
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("A teacher owns the true reward and is neither copied nor stored; store what it was made from.")
-
-
-def _scorer(
-    statistic: str,
-    utility: Utility,
-    weights: np.ndarray,
-    myopia: float,
-    mdp: TabularMDP | None,
-    gamma: float,
-    discount: float,
-) -> Score:
-    """Makes the function from segments and a person to statistics, shape (n,); it alone holds the true reward."""
-    d = weights.shape[1]
-    linear = isinstance(utility, Linear)
-    # Rows of rewards: one a person where rewards are linear, otherwise one an objective.
-    rewards = weights if linear else np.eye(d)
-    tables = None
-    if statistic != "partial_return":
-        assert mdp is not None
-        checked = check_mdp(mdp)
-        if checked.terminal.ndim != 1 or checked.rewards.shape[-1] != d:
-            raise ValueError(f"mdp must be one MDP with {d} features, got features {checked.rewards.shape}.")
-        solution = solve(checked, expected_rewards(checked, rewards), gamma)
-        tables = solution.values, solution.action_values - solution.values[..., None]
-
-    def by_reward(segments: Segments, row: int) -> np.ndarray:
-        features = np.asarray(segments.rewards, np.float64)
-        if features.shape[-1] != d:
-            raise ValueError(f"Segments have {features.shape[-1]} features, the teacher's reward has {d}.")
-        steps = np.arange(features.shape[1])
-        length = np.asarray(segments.lengths)[:, None]
-        importance = discount**steps * myopia ** np.maximum(length - 1 - steps, 0.0)
-        terms = features @ rewards[row]
-        if tables is not None:
-            check_state_numbers(segments, *tables[1].shape[1:])
-            values, advantages = tables[0][row], tables[1][row]
-            if statistic != "deterministic_regret":
-                # Padding may hold anything, numbers of no state included.
-                before, acted = (np.where(segments.mask, x, 0) for x in (segments.states[:, :-1], segments.actions))
-                terms = advantages[before, acted]
-        score = (np.where(segments.mask, terms, 0.0) * importance).sum(1)
-        if statistic == "deterministic_regret":
-            score += discount ** length[:, 0] * values[segments.end] - values[segments.start]
-        return np.asarray(score)
-
-    def score(segments: Segments, person: int) -> np.ndarray:
-        if isinstance(utility, Linear):
-            return by_reward(segments, person)
-        return utility.combine(np.stack([by_reward(segments, i) for i in range(d)], 1), weights[person])
-
-    return score

@@ -18,7 +18,7 @@ from prefront.preferences.models.base import cross_entropy, fit_many
 from prefront.preferences.models.exact_regret import ExactRegret
 from prefront.preferences.models.regret import SuccessorFeatureRegret
 from prefront.preferences.models.regret_search import Search, candidate_weights
-from prefront.preferences.segment_scores import choice_features, evaluate, pair_form
+from prefront.preferences.segment_scores import choice_features, evaluate, pair_form, segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import random_reward_features
 from prefront.preferences.teachers import Teacher
@@ -31,8 +31,8 @@ SEARCH = Search(candidates=32, starts=3, steps=30)
 def answers(number, seed=0, rationality=0.1, mdp=TABLE, weights=PUBLISHED_WEIGHTS):
     rng = np.random.default_rng(seed)
     pair = [sample_segments(mdp, number, 3, rng, absorbing=True) for _ in range(2)]
-    choice = Choice(rationality, scale=1.0)
-    return Teacher("deterministic_regret", Linear(weights), choice, mdp=mdp).ask(*pair, rng)
+    choice = Choice(rationality)
+    return Teacher(segment_margin("deterministic_regret", Linear(weights), mdp=mdp), choice).ask(*pair, rng)
 
 
 def descended(mdp, dataset, rounds=40, steps=5, rate=0.5):

@@ -26,22 +26,30 @@ from prefront.preferences.models.network import NeuralReward
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret, fit_soft_regret, soft_values
 from prefront.preferences.models.regret_search import Problem, Search, pose
-from prefront.preferences.segment_scores import LinearForm, choice_features, evaluate, linear_form, pair_form
+from prefront.preferences.segment_scores import (
+    STATISTICS,
+    LinearForm,
+    choice_features,
+    evaluate,
+    linear_form,
+    pair_form,
+    segment_margin,
+)
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.successor_sets import distinct, drop_policy, random_reward_features
-from prefront.preferences.teachers import STATISTICS, Teacher
+from prefront.preferences.teachers import Teacher
 
 GAMMA = 0.999
 TABLE = Delivery().table()
 SMALL = random_reward_features(TABLE, np.random.default_rng(0), 10)
-NOISY = Choice(1.0, scale=10.0)
+NOISY = Choice(0.1)
 QUICK = Search(candidates=32, starts=2, steps=10)
 
 
 def answers(number, statistic, mdp=TABLE, weights=PUBLISHED_WEIGHTS, choice=NOISY, seed=0, absorbing=True):
     rng = np.random.default_rng(seed)
     first, second = (sample_segments(mdp, number, 3, rng, absorbing=absorbing) for _ in range(2))
-    return Teacher(statistic, Linear(weights), choice, mdp=mdp).ask(first, second, rng)
+    return Teacher(segment_margin(statistic, Linear(weights), mdp=mdp), choice).ask(first, second, rng)
 
 
 def maps(number, seed=3, family="deterministic"):
@@ -138,7 +146,7 @@ def test_forms_equal_what_the_teachers_compute():
     for absorbing in (True, False):
         first, second = (sample_segments(mdp, 60, 4, rng, absorbing=absorbing) for _ in range(2))
         for statistic in ("partial_return", "deterministic_regret", "general_regret"):
-            teacher = Teacher(statistic, Linear(w), Choice(1.0, scale=50.0), mdp=mdp, discount=0.9)
+            teacher = Teacher(segment_margin(statistic, Linear(w), mdp=mdp, discount=0.9), Choice(1.0), scale=50.0)
             chances = teacher.choice_probabilities(first, second)
             one, other = (evaluate(linear_form(s, statistic, mdp, GAMMA, 0.9), w, values) for s in (first, second))
             assert np.allclose(50 * (np.log(chances[:, 2]) - np.log(chances[:, 0])), one - other, atol=1e-7)
@@ -224,7 +232,7 @@ def test_a_coverage_set_makes_the_soft_model_exact():
     """Its fits have the same loss where values are those of the set as where they are solved for."""
     table, weights = maps(6, seed=111)
     for seed, (mdp, w) in enumerate(zip(unstack(table), weights, strict=True)):
-        dataset = answers(100, "deterministic_regret", mdp, w, Choice(1.0, scale=1.0), seed)
+        dataset = answers(100, "deterministic_regret", mdp, w, Choice(1.0), seed)
         features = successor_coverage(mdp).features
         model = SuccessorFeatureRegret(mdp, features).fit(dataset)
         solved = ExactRegret(mdp, weights=model.learned())
@@ -289,7 +297,7 @@ def test_the_greedy_use_of_the_advantage_is_near_optimal_at_many_answers():
 
 
 def test_expanded_regret_reduces_to_regret_and_partial_return():
-    dataset = answers(400, "deterministic_regret", choice=Choice(1.0, scale=20.0))
+    dataset = answers(400, "deterministic_regret", choice=Choice(1 / 20))
     free, tied, seen = (ExpandedRegret(TABLE, PUBLISHED_WEIGHTS, form).fit(dataset) for form in
                         ("expanded", "regret", "partial_return"))  # fmt: skip
     assert np.allclose(tied.coefficients, tied.coefficients[0] * np.array([1, 1, -1]))
@@ -316,10 +324,10 @@ def test_an_ensemble_learns_a_reward_and_disagrees_where_it_has_no_data():
         features = np.sin(3 * x[:, :-1, :1])
         return Segments(x, rng.integers(2, size=(number, 3)), features, np.full(number, 3), np.zeros(number, bool))
 
-    teacher = Teacher("partial_return", Linear([4.0]), Choice(1.0, scale=1.0))
+    teacher = Teacher(segment_margin("partial_return", Linear([4.0])), Choice(1.0))
     dataset = teacher.ask(drawn(400, -1, 1), drawn(400, -1, 1), rng)
     model = NeuralReward(2, members=4, steps=300, hidden=(32,)).fit(dataset)
-    held = Teacher("partial_return", Linear([4.0])).ask(drawn(300, -1, 1), drawn(300, -1, 1), rng)
+    held = Teacher(segment_margin("partial_return", Linear([4.0]))).ask(drawn(300, -1, 1), drawn(300, -1, 1), rng)
     assert accuracy(model, held) > 0.8
     near, far = (model.member_probabilities(drawn(300, a, b), drawn(300, a, b)).var(0) for a, b in ((-1, 1), (2, 5)))
     assert stats.mannwhitneyu(far, near, alternative="greater").pvalue < 1e-3
