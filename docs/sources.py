@@ -77,7 +77,7 @@ class Stored:
         """Returns one sentence with command, seeds, commit and hardware."""
         hardware = self.environment["hardware"]
         preset, seeds = self.config.get("preset", "paper"), self.config.get("seeds", 1)
-        data = " --data FOLDER" if study == "human_preferences" else ""
+        data = " --data FOLDER" if study in ("human_preferences", "learning_from_people") else ""
         return (
             f"`prefront run {study} --preset {preset}{data}`, seeds: {seeds}, "
             f"commit {self.environment['commit'][:7]}, hardware: {hardware['cores']} cores of an "

@@ -1,15 +1,15 @@
-"""Models of choice fitted to published human preferences, and rewards learned from few of them.
+"""Models of choice fitted to published human preferences, and scored by cross-validation.
 
 People compared pairs of segments of the delivery task. With the task's true reward given, models of one scale (and of
 three, for expanded regret) are fitted and scored by 10-fold cross-validation; so are models that learn what people
-like. Then these learn from few preferences, and the policies that follow are evaluated exactly under the true reward.
+like. What the latter are worth as rewards is the study `learning_from_people`.
 
 Every condition in the folder is a study of its own; the ledger says on how many of the published nine it stands, and
 where there are several it also decides over them, a condition being one observation. They need not agree: people of
 some conditions were taught one of the models that are compared.
 
-Nothing is tuned to people: settings are published ones or defaults. Folds share training data and draws share
-preferences, so tests over them treat as independent what is nearly so.
+Nothing is tuned to people: settings are published ones or defaults. Folds share training data, so that tests over them
+treat as independent what is nearly so.
 
 The preferences carry no licence and are not part of this package: `--data` names the folder that holds them. With
 `--data simulated` a teacher by regret answers instead of people, through files of the same format.
@@ -18,76 +18,65 @@ The preferences carry no licence and are not part of this package: `--data` name
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront.experiments import human_preferences_models as models
-from prefront.experiments.human_preferences_report import SIMULATED, claims, plot, summary
-from prefront.runs.study import Job, Rows, Study
-from prefront.system.checks import (
-    MANY,
-    check_between,
-    check_distinct,
-    check_least,
-    check_most,
-    check_types,
-    nearest_names,
+from prefront.experiments.delivery_learners import prediction
+from prefront.experiments.people import (
+    LEARNED,
+    PAPER,
+    REGRETS,
+    SIMULATED,
+    PeopleSettings,
+    ahead,
+    delivery,
+    draw_task,
+    fit_learned,
+    given,
+    in_conditions,
+    load,
+    which,
 )
+from prefront.reports import plots
+from prefront.reports.claim_forms import larger, untested
+from prefront.reports.claims import Claim
+from prefront.reports.figure_forms import mean_of
+from prefront.reports.near_optimality import in_order
+from prefront.reports.summaries import summarise
+from prefront.runs.study import Job, Results, Rows, Study
+from prefront.system.checks import check_least, check_most
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
-    from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
+    from prefront.preferences.models.base import RewardModel
 
-WHERE_FROM = """The human preferences are not part of this package, because they carry no licence. They come with
-"Influencing humans to conform to preference models for RLHF" (Hatgis-Kessell et al., 2025, arXiv 2501.06416), as three
-NumPy files for each condition:
-  NAME_X.npy              (n, 3): difference of partial return, of V*(start) and of V*(end), second minus first segment
-  NAME_Y.npy              (n,): 1 where the second was preferred, 0 where the first was, 0.5 where neither
-  NAME_segment_pairs.npy  (n, 2, 4, 2): the start (row, column) of each segment, then its moves (rows, columns)
-Put those of all conditions that you have into one folder and name it: --data FOLDER. To study some of them only, name
-them, such as --conditions Privileged-Control.
-To see the study without them: --data simulated"""
+# Models that are given the true reward and learn scales only.
+GIVEN = {"partial_return": "partial return", "regret": "regret", "expanded_regret": "expanded regret"}
+# 10-fold cross-entropy by one scale, measured by an independent implementation.
+REFERENCE = {"Privileged-Control": {"partial_return": 0.620, "regret": 0.573}}
+TOLERANCE = 0.005
+Kind = Literal["given", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(PeopleSettings):
     """What is compared.
 
     Attributes:
-        data: Folder of the published files, or "simulated".
-        conditions: Conditions that are studied, by the names of their files; none named are all that the folder holds.
         folds: Number of folds of the cross-validation.
-        preferences: Numbers of preferences from which models learn; those larger than the data are left out.
-        draws: How often so many preferences are drawn, without replacement.
-        random_rewards: Random rewards whose optimal policies give regret learners their successor features, as
-            published.
-        simulated_preferences: Number of preferences where they are simulated.
-        gamma: Discount of values and returns.
     """
 
-    data: str = ""
-    conditions: tuple[str, ...] = ()
     folds: int = 10
-    preferences: tuple[int, ...] = (10, 50, 100, 300, 1000)
-    draws: int = 20
-    random_rewards: int = 100
-    simulated_preferences: int = 500
-    gamma: float = 0.999
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_distinct(self, "preferences")
-        check_distinct(self, "conditions", empty=True)
-        check_most(self, 1000, "draws", "folds")
-        check_most(self, 100_000, "random_rewards")
-        check_most(self, MANY, "preferences", "simulated_preferences")
-        check_least(self, 1, "preferences", "draws", "random_rewards", "simulated_preferences")
+        super().__post_init__()
+        check_most(self, 1000, "folds")
         check_least(self, 2, "folds")
-        check_between(self, 0, 1, "gamma")
 
     def check(self) -> None:
         """Reads the data.
@@ -95,211 +84,183 @@ class Settings:
         Raises:
             ValueError: There are none, they are damaged, or too few; the message says where data come from.
         """
-        counts = dict.fromkeys(_conditions(self), self.simulated_preferences)
-        if self.data != SIMULATED:
-            counts = {name: len(_dataset(self, 0, _task(), name)) for name in counts}
-        for name, count in counts.items():
+        for name, count in self.counts().items():
             if self.folds > count:
                 raise ValueError(f"The {count} preferences of {name} cannot be cut into folds = {self.folds}.")
-            if min(self.preferences) > count:
-                raise ValueError(f"preferences must hold a number up to {count}, those of {name}: {self.preferences}.")
-
-
-_SMALL = Settings(
-    data=SIMULATED, folds=3, preferences=(30,), draws=3, random_rewards=8, simulated_preferences=120,
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One piece of work in one condition.
-
-    Attributes:
-        condition: The condition.
-        kind: "given" and "learned": cross-validation with the true reward given or a learned one; "learning": what is
-            learned from few preferences.
-        preferences: How few.
-    """
+    """One piece of work: models with the true reward given, or with a learned one, in one condition."""
 
     condition: str
-    kind: Literal["given", "learned", "learning"]
-    preferences: int | None = None
+    kind: Kind
 
 
 def cells(settings: Settings) -> list[Cell]:
-    """Returns for each condition two pieces for cross-validation, and one for each number of preferences.
-
-    Raises:
-        ValueError: No data are named, the folder does not exist, or it lacks a condition; the message says where data
-            come from, or which conditions there are.
-        DamagedFileError: A condition lacks a file.
-    """
-    found: list[Cell] = []
-    for condition in _conditions(settings):
-        found += [Cell(condition, "given"), Cell(condition, "learned")]
-        found += [Cell(condition, "learning", size) for size in settings.preferences]
-    return found
-
-
-def _conditions(settings: Settings) -> list[str]:
-    from prefront.envs.human_delivery import find_conditions
-
-    if not settings.data:
-        raise ValueError(WHERE_FROM)
-    if settings.data != SIMULATED and not Path(settings.data).is_dir():
-        raise ValueError(
-            f"There is no folder {settings.data!r}: data must name that of the published files, or be {SIMULATED!r}."
-        )
-    if settings.data == SIMULATED:
-        return [SIMULATED]
-    found = find_conditions(settings.data)
-    for name in settings.conditions:
-        if name not in found:
-            raise ValueError(f"No condition {name!r} lies in {settings.data}. {nearest_names(name, found)}")
-    return list(settings.conditions) or found
+    """Returns two pieces for each condition."""
+    kinds: tuple[Kind, Kind] = ("given", "learned")
+    return [Cell(condition, kind) for condition in settings.names() for kind in kinds]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
-    """Cross-validates the models, or lets them learn from so many preferences.
+    """Cross-validates the models.
 
     Returns:
         `folds`: one row per condition, model and fold, with the number of preferences held out, their cross-entropy in
-        nats and the accuracy on strict ones. `learning`: one row per condition, model and draw, with the exact scaled
-        return.
+        nats and the accuracy on strict ones.
     """
-    mdp = _task()
     cell: Cell = job.cell
-    dataset = _dataset(settings, seed, mdp, cell.condition)
-    if cell.preferences is None:
-        table, rows = "folds", _folds(settings, seed, dataset, cell.kind, job)
-    else:
-        table, rows = "learning", _learning(settings, seed, dataset, cell.preferences, job)
-    return {table: [{"condition": cell.condition, **row} for row in rows]}
-
-
-@functools.cache
-def _task() -> TabularMDP:
-    from prefront.envs.delivery import Delivery
-
-    return Delivery().table()
-
-
-def _dataset(settings: Settings, seed: int, mdp: TabularMDP, condition: str) -> Comparisons[Any]:
-    import tempfile
-
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.envs.human_delivery import load_human_delivery
-
-    if settings.data != SIMULATED:
-        return load_human_delivery(settings.data, condition, mdp, PUBLISHED_WEIGHTS)
-    with tempfile.TemporaryDirectory() as folder:
-        _write_simulated(Path(folder), settings, seed, mdp)
-        return load_human_delivery(folder, SIMULATED, mdp, PUBLISHED_WEIGHTS)
-
-
-def _write_simulated(folder: Path, settings: Settings, seed: int, mdp: TabularMDP) -> None:
-    """Writes answers of a teacher by regret in the published format."""
-    from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS
-    from prefront.preferences.choice import Choice, Linear
-    from prefront.preferences.segment_scores import segment_margin
-    from prefront.preferences.segments import sample_segments
-    from prefront.preferences.teachers import Teacher
-
-    rng = np.random.default_rng((seed, 2**16))
-    shown = [sample_segments(mdp, settings.simulated_preferences, 3, rng, absorbing=True) for _ in range(2)]
-    margin = segment_margin("deterministic_regret", Linear(PUBLISHED_WEIGHTS), mdp=mdp, gamma=settings.gamma)
-    teacher = Teacher(margin, Choice(rationality=0.3))
-    answers = teacher.ask(shown[1], shown[0], rng)
-    paths = []
-    for segments in shown:
-        begin = np.stack(np.unravel_index(segments.start, (10, 10)), 1)
-        paths.append(np.concatenate([begin[:, None], MOVES[segments.actions]], 1))
-    np.save(folder / f"{SIMULATED}_X.npy", _statistics(mdp, settings.gamma, answers))
-    np.save(folder / f"{SIMULATED}_Y.npy", answers.labels)
-    np.save(folder / f"{SIMULATED}_segment_pairs.npy", np.stack(paths, 1))
-
-
-def _statistics(mdp: TabularMDP, gamma: float, dataset: Comparisons[Any]) -> np.ndarray:
-    """Returns first minus second: partial return, V*(start) and V*(end) under the true reward, shape (n, 3)."""
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.exact.mdp import expected_rewards, solve
-
-    values = solve(mdp, expected_rewards(mdp, PUBLISHED_WEIGHTS), gamma).values
-    columns = [
-        np.stack([segments.features() @ PUBLISHED_WEIGHTS, values[segments.start], values[segments.end]], 1)
-        for segments in (dataset.first, dataset.second)
-    ]
-    return np.asarray(columns[0] - columns[1])
-
-
-def _learners(settings: Settings, seed: int) -> models.Task:
-    """Returns the task with both sets of successor features."""
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.exact.mdp import optimal_successor_features
-    from prefront.exact.successor_sets import successor_coverage
-    from prefront.preferences.successor_sets import drop_policy, random_reward_features
-
-    mdp, rng = _task(), np.random.default_rng((seed, 2**17))
-    drawn = random_reward_features(mdp, rng, settings.random_rewards, settings.gamma)
-    coverage = successor_coverage(mdp, settings.gamma).features
-    # As published, lest the features give the true optimal policy away.
-    optimal = optimal_successor_features(mdp, PUBLISHED_WEIGHTS[None], settings.gamma)[0]
-    kept, covered = drop_policy(drawn, optimal), drop_policy(coverage, optimal)
-    return models.Task(mdp, kept, covered, settings.gamma)
-
-
-def _folds(settings: Settings, seed: int, dataset: Comparisons[Any], reward: str, job: Job) -> list[dict[str, Any]]:
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
-
+    dataset = load(settings, seed, cell.condition)
     count = len(dataset)
-    if settings.folds > count:
-        raise ValueError(f"{count} preferences cannot be cut into {settings.folds} folds.")
     held_out = np.array_split(np.random.default_rng((seed, 0)).permutation(count), settings.folds)
     kept = [dataset[np.setdiff1d(np.arange(count), held)] for held in held_out]
-    names, task = models.GIVEN, None
-    if reward == "learned":
-        names, task = models.LEARNED, _learners(settings, seed)
-    rows = []
+    task = draw_task(settings, seed) if cell.kind == "learned" else None
+    names, rows = GIVEN if task is None else LEARNED, []
     for number, name in enumerate(names):
-        if task is None:
-            fitted = models.fit_given(name, _task(), PUBLISHED_WEIGHTS, settings.gamma, kept)
-        else:
-            fitted = models.fit_learned(name, task, kept)
-        for fold, (model, held) in enumerate(zip(fitted, held_out, strict=True)):
-            found = _score(models.differences(model, dataset[held]), np.asarray(dataset.labels)[held])
-            rows.append({"fold": fold, "held_out": len(held), "reward": reward, "model": name, **found})
-        job.report(number + 1, len(names))
-    return rows
-
-
-def _score(difference: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Returns mean cross-entropy, and accuracy on strict answers, where indifference counts one half."""
-    loss = np.logaddexp(0.0, difference) - labels * difference
-    right = (np.sign(difference) * np.sign(labels - 0.5) + 1)[labels != 0.5] / 2
-    return {"cross_entropy": float(loss.mean()), "accuracy": float(right.mean()) if len(right) else float("nan")}
-
-
-def _learning(settings: Settings, seed: int, dataset: Comparisons[Any], size: int, job: Job) -> list[dict[str, Any]]:
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
-    from prefront.preferences.evaluation import evaluate_policy
-
-    if size > len(dataset):
-        return []
-    rng, task, rows = np.random.default_rng((seed, size)), _learners(settings, seed), []
-    drawn = [dataset[rng.permutation(len(dataset))[:size]] for _ in range(settings.draws)]
-    for number, name in enumerate(models.LEARNED):
-        fitted = models.fit_learned(name, task, drawn)
-        reached = evaluate_policy(task.mdp, models.policies(task, fitted), PUBLISHED_WEIGHTS, settings.gamma)
+        facts = {"condition": cell.condition, "reward": cell.kind, "model": name}
+        fitted = fit_given(name, settings.gamma, kept) if task is None else fit_learned(name, task, kept)
         rows += [
-            {"preferences": size, "draw": draw, "model": name, "scaled_return": float(value)}
-            for draw, value in enumerate(reached.scaled_return)
+            {**facts, "fold": fold, "held_out": len(held), **prediction(model, dataset[held])}
+            for fold, (model, held) in enumerate(zip(fitted, held_out, strict=True))
         ]
-        job.report(number + 1, len(models.LEARNED))
-    return rows
+        job.report(number + 1, len(names))
+    return {"folds": rows}
+
+
+def fit_given(name: str, gamma: float, datasets: Sequence[Comparisons[Any]]) -> list[RewardModel]:
+    """Fits one of the `GIVEN` models, which know the weights of the true reward, to each dataset."""
+    from prefront.envs.delivery import PUBLISHED_WEIGHTS
+    from prefront.preferences.models.expanded_regret import ExpandedRegret, Form
+
+    forms: dict[str, Form] = {"expanded_regret": "expanded", "regret": "regret", "partial_return": "partial_return"}
+    model = ExpandedRegret(delivery(), PUBLISHED_WEIGHTS, forms[name], gamma)
+    return [model.fit(dataset) for dataset in datasets]
+
+
+def claims(results: Results) -> list[Claim]:
+    """Decides for each condition and, where there are several, over them."""
+    several = len(results["folds"].unique("condition")) > 1
+    return in_conditions(results, "folds", _of_one) + (_over_conditions(results) if several else [])
+
+
+def _of_one(results: Results, condition: str) -> list[Claim]:
+    """Decides which model predicts better, and whether reference figures are met."""
+    settings, rows = results.settings, results["folds"]
+    one = rows.where(model="regret", reward="given", seed=rows["seed"][0])
+    how = f"{given(settings, condition, int(one['held_out'].sum()))}; {settings.folds}-fold cross-validation"
+
+    def predicts(reward: str, ours: str, theirs: str, sentence: str, paper: str = PAPER) -> Claim:
+        better, worse = (
+            in_order(rows.where(reward=reward, model=name), "fold", "cross_entropy") for name in (ours, theirs)
+        )
+        return larger(
+            worse,
+            better,
+            sentence=sentence,
+            paper=paper,
+            stated="lower cross-entropy" if paper else "",
+            quantity="nats lower, mean over folds",
+            note=f"paired by fold; means {better.mean():.4g} and {worse.mean():.4g}",
+            conditions=how,
+        )
+
+    better = "Regret predicts preferences better than partial return, with"
+    three = "Three scales predict preferences better than the one of regret, with the true reward given."
+    covers = "Successor features of a coverage set predict preferences better than those of random rewards."
+    learned = {name: f"{better} a learned reward ({label})." for name, label in REGRETS.items()}
+    ledger = [
+        predicts("given", "regret", "partial_return", f"{better} the true reward given and one scale."),
+        predicts("given", "expanded_regret", "regret", three),
+        *(predicts("learned", name, "partial_return", sentence) for name, sentence in learned.items()),
+        predicts("learned", "regret_coverage", "regret", covers, paper=""),
+    ]
+    if settings.data == SIMULATED:
+        return ledger
+    for name, stated in REFERENCE.get(condition, {}).items():
+        mean = weighted(rows.where(reward="given", model=name), "cross_entropy")
+        ledger.append(
+            untested(
+                mean,
+                "holds" if abs(mean - stated) <= TOLERANCE else "fails",
+                settings.folds,
+                sentence=f"The cross-entropy of {GIVEN[name]} with one scale is {stated:.3f} within {TOLERANCE:g}.",
+                paper="an independent implementation on the same data",
+                stated=f"{stated:.3f}",
+                quantity="nats",
+                test="mean over all held-out preferences; the data are the same, so that this is no test",
+                conditions=how,
+            )
+        )
+    return ledger
+
+
+def _over_conditions(results: Results) -> list[Claim]:
+    """Decides which model predicts better in the mean over conditions."""
+    rows, ledger = results["folds"], []
+    for reward, labels, ours in (("given", GIVEN, ("regret",)), ("learned", LEARNED, tuple(REGRETS))):
+        for name in ours:
+            better, worse = (
+                np.array(
+                    [
+                        weighted(rows.where(condition=condition, reward=reward, model=model), "cross_entropy")
+                        for condition in rows.unique("condition")
+                    ]
+                )
+                for model in (name, "partial_return")
+            )
+            how = "with the true reward given" if reward == "given" else "with a learned reward"
+            ledger.append(
+                larger(
+                    worse,
+                    better,
+                    sentence=f"Over conditions: {labels[name]} predicts preferences better than partial return, {how}.",
+                    quantity="nats lower",
+                    note=ahead(worse, better),
+                    conditions=which(results, "folds"),
+                )
+            )
+    return ledger
+
+
+def weighted(rows: Table, column: str) -> float:
+    """Returns the mean of a column over folds, weighted by their sizes."""
+    return float(np.average(rows[column], weights=rows["held_out"]))
+
+
+def summary(results: Results) -> Table:
+    """Returns cross-entropy and strict accuracy of each model."""
+    keys = {"condition": "condition", "model": "model", "reward": "reward"}
+    scores = {
+        "cross-entropy": lambda rows: weighted(rows, "cross_entropy"),
+        "strict accuracy": lambda rows: weighted(rows, "accuracy"),
+    }
+    rows = results["folds"]
+    both = (("given", GIVEN), ("learned", LEARNED))
+    return Table.concatenate([summarise(rows.where(reward=reward), keys, scores, names) for reward, names in both])
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws the cross-entropies by model, a figure for each condition."""
+    paths, estimate = [], mean_of("cross_entropy")
+    models = {f"{label}, given": {"reward": "given", "model": name} for name, label in GIVEN.items()}
+    models |= {label: {"reward": "learned", "model": name} for name, label in LEARNED.items()}
+    for condition in results["folds"].unique("condition"):
+        rows = results["folds"].where(condition=condition)
+        with plots.style():
+            figure, (axes,) = plots.new_figure(width=plots.PAGE_WIDTH, height=2.9)
+            plots.plot_intervals(axes, list(models), [estimate(rows.where(**one)) for one in models.values()], 0, 1, "")
+            axes.axvline(np.log(2), color=plots.EXACT, linewidth=0.8, linestyle=":")
+            axes.set_xlabel("held-out cross-entropy, nats\n(mean, 95 % interval over folds; dotted: chance)")
+            paths += plots.save(figure, folder, f"human_preferences_{condition}")
+    return paths
 
 
 STUDY = Study(
-    presets={"paper": Settings(), "smoke": _SMALL},
+    presets={
+        "paper": Settings(),
+        "smoke": Settings(data=SIMULATED, folds=3, random_rewards=8, simulated_preferences=120),
+    },
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,
     cells=cells,

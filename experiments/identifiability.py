@@ -15,16 +15,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from prefront.reports import plots
+from prefront.reports import plots, summaries
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
 from prefront.runs.study import Job, Results, Rows, Study
-from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
+from prefront.system.checks import MANY, check_between, check_least, check_most, check_types
 from prefront.system.tables import Table
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 PAPER = "Knox et al. (2024), theorem 3.2"
 STUDIES = {"constant": "constant added", "discount": "other discount", "lottery": "other prize"}
-Pair = Literal["constant", "discount", "lottery"]
+Twins = Literal["constant", "discount", "lottery"]
 NOTHING_CHANGED = 1e-9
+# Every step has exactly one of these features: gas, goal, sheep, mud.
+STEP = np.array([1, 1, 1, 0, 0, 1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,6 @@ class Settings:
     """What is compared.
 
     Attributes:
-        studies: Which of the three.
         tasks: Random delivery tasks in each study.
         gamma: Discount of the tasks.
         length: Transitions of a segment, in the studies of the constant and of the lottery.
@@ -52,7 +54,6 @@ class Settings:
         comparisons: Random pairs of segments on which the teachers by regret are compared.
     """
 
-    studies: tuple[Pair, ...] = ("constant", "discount", "lottery")
     tasks: int = 100
     gamma: float = 0.999
     length: int = 3
@@ -63,7 +64,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_distinct(self, "studies")
         check_least(self, 1, "tasks", "length", "comparisons")
         check_most(self, 1000, "length")
         check_most(self, 100_000, "tasks")
@@ -89,12 +89,12 @@ class _Twin:
 class Cell:
     """One piece of work: all twins of one study."""
 
-    study: Pair
+    study: Twins
 
 
 def cells(settings: Settings) -> list[Cell]:
     """Returns one piece of work per study."""
-    return [Cell(study) for study in settings.studies]
+    return [Cell(study) for study in get_args(Twins)]
 
 
 def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
@@ -114,28 +114,23 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     return {"twins": rows}
 
 
-def _twins(settings: Settings, seed: int, study: str) -> list[_Twin]:
+def _twins(settings: Settings, seed: int, study: Twins) -> Iterator[_Twin]:
     import jax
 
     from prefront.envs.random_delivery import RandomDelivery, generate
+    from prefront.exact.tables import unstack
 
     family = "lottery" if study == "lottery" else "deterministic"
     params, weights = generate(jax.random.key(seed), settings.tasks, family)
-    table = RandomDelivery(family).table(params)
-    twins = []
-    for number, own in enumerate(weights):
-        mdp = type(table)(*(leaf[number] for leaf in table))
-        gammas, pair = (settings.gamma, settings.gamma), (own, own)
+    same, added = (settings.gamma, settings.gamma), settings.constant * STEP
+    for mdp, own in zip(unstack(RandomDelivery(family).table(params)), weights, strict=True):
         if study == "constant":
-            # Every step has exactly one of these features: gas, goal, sheep, mud.
-            pair = own, own + settings.constant * np.array([1, 1, 1, 0, 0, 1])
+            yield _Twin(mdp, (own, own + added), same, settings.length, noiseless=False)
         elif study == "discount":
-            gammas = settings.gamma, settings.other_gamma
+            yield _Twin(mdp, (own, own), (settings.gamma, settings.other_gamma), 1, noiseless=False)
         else:
-            pair = _with_prize(own, settings.prizes[0]), _with_prize(own, settings.prizes[1])
-        length = 1 if study == "discount" else settings.length
-        twins.append(_Twin(mdp, pair, gammas, length, noiseless=study == "lottery"))
-    return twins
+            first, second = (_with_prize(own, prize) for prize in settings.prizes)
+            yield _Twin(mdp, (first, second), same, settings.length, noiseless=True)
 
 
 def _with_prize(weights: np.ndarray, prize: float) -> np.ndarray:
@@ -150,14 +145,11 @@ def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[st
     from prefront.preferences.teachers import Teacher
 
     mdp, choice = twin.mdp, Choice(rationality=None if twin.noiseless else 1.0)
-    by_return = [
-        Teacher(segment_margin("partial_return", Linear(weights), discount=gamma if twin.length == 1 else 1.0), choice)
-        for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
-    ]
-    by_regret = [
-        Teacher(segment_margin("general_regret", Linear(weights), mdp=mdp, gamma=gamma), choice)
-        for weights, gamma in zip(twin.weights, twin.gammas, strict=True)
-    ]
+    by_return, by_regret = [], []
+    for weights, gamma in zip(twin.weights, twin.gammas, strict=True):
+        inside = gamma if twin.length == 1 else 1.0
+        by_return.append(Teacher(segment_margin("partial_return", Linear(weights), discount=inside), choice))
+        by_regret.append(Teacher(segment_margin("general_regret", Linear(weights), mdp=mdp, gamma=gamma), choice))
     first, second = _distinguishable(every_segment(mdp, twin.length))
     drawn = [sample_segments(mdp, comparisons, twin.length, rng, absorbing=False) for _ in range(2)]
     equal = drawn[0].lengths == drawn[1].lengths
@@ -225,10 +217,10 @@ def _distinguishable(segments: Segments) -> tuple[Segments, Segments]:
 
 def claims(results: Results) -> list[Claim]:
     """Decides for each study that partial return is blind, that it matters, and that regret is not."""
-    return [claim for study in results.settings.studies for claim in _claims(results, study)]
+    return [claim for study in STUDIES for claim in _of_study(results, study)]
 
 
-def _claims(results: Results, study: str) -> list[Claim]:
+def _of_study(results: Results, study: str) -> list[Claim]:
     rows = results["twins"].where(study=study)
     settings: Settings = results.settings
     ways = {
@@ -236,17 +228,13 @@ def _claims(results: Results, study: str) -> list[Claim]:
         "discount": f"With segments of one transition, the discount ({settings.gamma:g} or {settings.other_gamma:g})",
         "lottery": f"With noiseless answers, the prize of a lottery ({settings.prizes[0]:g} or {settings.prizes[1]:g})",
     }
-    length = 1 if study == "discount" else settings.length
-    answers = "noiseless" if study == "lottery" else "logistic, temperature 1"
-    conditions = (
-        f"{len(rows)} random delivery tasks, discount {settings.gamma:g}, segments of up to {length} transitions, "
-        f"pairs of equal length, answers {answers}"
-    )
-    common: dict[str, Any] = {"paper": PAPER, "conditions": conditions}
-    differ = rows["other_actions"] > 0
-    told = rows["regret_told"] > 0
-    pairs = int(rows["partial_return_pairs"].sum())
-    telling = f"{ways[study]} changes answers by regret wherever it changes which policies are optimal."
+    words: dict[str, Any] = {
+        "paper": PAPER,
+        "conditions": f"{len(rows)} random delivery tasks, discount {settings.gamma:g}, segments of up to "
+        f"{1 if study == 'discount' else settings.length} transitions, pairs of equal length, answers "
+        f"{'noiseless' if study == 'lottery' else 'logistic, temperature 1'}",
+    }
+    differ, pairs = rows["other_actions"] > 0, int(rows["partial_return_pairs"].sum())
     blind = untested(
         float(rows["partial_return_difference"].max()),
         "fails" if rows["partial_return_difference"].any() else "holds",
@@ -254,7 +242,7 @@ def _claims(results: Results, study: str) -> list[Claim]:
         sentence=f"{ways[study]} changes no answer by partial return.",
         quantity="largest difference in the probability of an answer",
         test=f"exact, no test: all pairs of distinct sums of features are enumerated ({pairs:,} in all)",
-        **common,
+        **words,
     )
     matters = untested(
         100 * float(differ.mean()),
@@ -263,53 +251,54 @@ def _claims(results: Results, study: str) -> list[Claim]:
         sentence=f"{ways[study]} changes which policies are optimal in some tasks.",
         quantity="% of the tasks",
         test="exact in each task, no test: one task is enough",
-        **common,
+        **words,
     )
+    words["sentence"] = f"{ways[study]} changes answers by regret wherever it changes which policies are optimal."
     if not differ.any():
         none = "no test: no task has other optimal policies"
-        none_told = untested(
-            math.nan, "undecided", len(rows), quantity="% of these tasks", test=none, **common, sentence=telling
-        )
-        return [blind, matters, none_told]
+        return [
+            blind,
+            matters,
+            untested(math.nan, "undecided", len(rows), quantity="% of these tasks", test=none, **words),
+        ]
     exactly = f"exact probabilities of up to {settings.comparisons:,} random pairs a task"
-    return [blind, matters, in_every(told[differ], sentence=telling, quantity="of these tasks", note=exactly, **common)]
+    told = rows["regret_told"][differ] > 0
+    return [blind, matters, in_every(told, quantity="of these tasks", note=exactly, **words)]
 
 
 def summary(results: Results) -> Table:
     """Returns one row per study: medians over tasks."""
-    rows = []
-    for study in results.settings.studies:
-        found = results["twins"].where(study=study)
-        rows.append(
-            {
-                "twin": STUDIES[study],
-                "tasks": len(found),
-                "largest difference, partial return": float(found["partial_return_difference"].max()),
-                "pairs told apart by regret, median": float(np.median(found["regret_told"])),
-                "tasks with other optimal policies": float((found["other_actions"] > 0).mean()),
-                "states with other optimal actions, median": float(np.median(found["other_actions"])),
-                "scaled return of the twin's policy, median": float(np.median(found["scaled_return"])),
-            }
-        )
-    return Table.from_rows(rows)
+
+    def median(column: str) -> summaries.Cell:
+        return lambda rows: float(np.median(rows[column]))
+
+    cells: dict[str, summaries.Cell] = {
+        "tasks": len,
+        "largest difference, partial return": lambda rows: float(rows["partial_return_difference"].max()),
+        "pairs told apart by regret, median": median("regret_told"),
+        "tasks with other optimal policies": lambda rows: float((rows["other_actions"] > 0).mean()),
+        "states with other optimal actions, median": median("other_actions"),
+        "scaled return of the twin's policy, median": median("scaled_return"),
+    }
+    return summaries.summarise(results["twins"], {"twin": "study"}, cells, STUDIES)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws, by study, how many pairs tell the twins apart, and what confusing them costs."""
-    studies = [study for study in STUDIES if study in results.settings.studies]
     with plots.style():
         figure, (left, right) = plots.new_figure(columns=2, height=2.1)
-        for row, study in enumerate(studies):
+        for row, study in enumerate(STUDIES):
             found = results["twins"].where(study=study)
             for number, (name, label) in enumerate((("partial_return", "partial return"), ("regret", "regret"))):
-                _strip(left, found[f"{name}_told"], row + 0.22 * (2 * number - 1), number, "" if row else label)
+                height, label = row + 0.22 * (2 * number - 1), "" if row else label
+                _strip(left, found[f"{name}_told"], height, number, label)
             _strip(right, np.maximum(found["scaled_return"], -2.0), row, 2, "")
         right.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
         left.set_xlabel("share of pairs answered otherwise")
         right.set_xlabel("scaled return of the twin's optimal policy\n(below -2 drawn at -2)")
         for axes in (left, right):
-            axes.set_yticks(range(len(studies)), [STUDIES[study] for study in studies])
-            axes.set_ylim(len(studies) - 0.5, -0.5)
+            axes.set_yticks(range(len(STUDIES)), list(STUDIES.values()))
+            axes.set_ylim(len(STUDIES) - 0.5, -0.5)
         left.legend(loc="center", bbox_to_anchor=(0.25, 0.5))
         return plots.save(figure, folder, "identifiability")
 
@@ -317,9 +306,9 @@ def plot(results: Results, folder: Path) -> list[Path]:
 def _strip(axes: Any, values: np.ndarray, height: float, number: int, label: str) -> None:
     """Draws one dot per task, spread a little in height, and the median as a bar."""
     spread = height + 0.14 * np.sin(2.4 * np.arange(len(values)))
-    look = {**plots.look(number), "linestyle": "none"}
-    axes.plot(values, spread, markersize=2.5, markeredgewidth=0, alpha=0.6, label=label, **look)
-    axes.plot([np.median(values)] * 2, [height - 0.2, height + 0.2], color=look["color"], linewidth=2)
+    dots = {**plots.look(number), "linestyle": "none"}
+    axes.plot(values, spread, markersize=2.5, markeredgewidth=0, alpha=0.6, label=label, **dots)
+    axes.plot([np.median(values)] * 2, [height - 0.2, height + 0.2], color=dots["color"], linewidth=2)
 
 
 STUDY = Study(

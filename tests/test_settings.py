@@ -21,7 +21,7 @@ from prefront import cli
 from prefront.agents.cmorl_settings import CMORLConfig
 from prefront.agents.constrained_rlhf_settings import MethodSettings, check_method
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
-from prefront.experiments.human_preferences import WHERE_FROM
+from prefront.experiments.people import WHERE_FROM
 from prefront.preferences.models.base import RESULTS
 from prefront.runs.catalogue import EXPERIMENTS
 from prefront.runs.loading import load_experiment
@@ -277,9 +277,8 @@ def test_every_option_of_every_experiment_is_refused_in_one_line_or_builds(name,
         ["regret_preferences", "--mdps", "9223372036854775808"],
         ["regret_preferences", "--mdps", "2000000000", "--chunk", "1"],
         ["regret_preferences", "--mdps", "20000", "--chunk", "1"],
-        ["regret_preferences", "--studies", "lengths", "--learners", "regret_exact"],
         ["human_preferences", "--data", "simulated", "--folds", "501"],
-        ["human_preferences", "--data", "simulated", "--preferences", "900"],
+        ["learning_from_people", "--data", "simulated", "--preferences", "900"],
         ["human_preferences", "--data", "."],
         ["pareto_discovery", "--budget", "1e9"],
         ["quickstart", "--name", "a" * 300],

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from prefront.cli import main
-from prefront.envs.delivery import PUBLISHED_WEIGHTS
 from prefront.experiments import human_preferences as study
-from prefront.experiments import human_preferences_models as models
-from prefront.experiments import human_preferences_report as report
+from prefront.experiments import people
 from prefront.preferences.models.base import cross_entropy
-from prefront.preferences.models.partial_return import PartialReturn
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
@@ -31,56 +28,31 @@ def test_without_data_it_says_where_they_come_from(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def rows():
-    return {name: study.run(SMOKE, 0, Job(cell)) for name, cell in study.STUDY.named_cells(SMOKE).items()}
+def found(carry_out):
+    return carry_out(study.STUDY)
 
 
-def results(rows, settings=SMOKE):
-    tables = {}
-    for name, found in rows.items():
-        for name, listed in found.items():
-            tables.setdefault(name, []).extend({"seed": 0, "cell": name, **row} for row in listed)
-    return Results(settings, {name: Table.from_rows(listed) for name, listed in tables.items()})
-
-
-def test_simulated_people_pass_through_the_published_format(rows, tmp_path):
-    found = results(rows)
-    held = found["folds"].where(reward="given", model="regret")["held_out"]
-    assert held.sum() == SMOKE.simulated_preferences
-    means = {name: report._weighted(found, "given", name, "cross_entropy") for name in models.GIVEN}
+def test_simulated_people_pass_through_the_published_format(found, tmp_path):
+    given = found["folds"].where(reward="given")
+    assert given.where(model="regret")["held_out"].sum() == SMOKE.simulated_preferences
+    means = {name: study.weighted(given.where(model=name), "cross_entropy") for name in study.GIVEN}
     # The teacher chooses by regret, so that model must do better than chance and than partial return.
     assert means["regret"] < min(means["partial_return"], np.log(2))
-    assert (
-        set(found["folds"].where(reward="learned")["model"]) == set(found["learning"]["model"]) == set(models.LEARNED)
-    )
-    assert (found["learning"]["scaled_return"] <= 1 + 1e-9).all()
+    assert set(found["folds"].where(reward="learned")["model"]) == set(people.LEARNED)
     ledger = study.claims(found)
     assert all("no people" in claim.conditions and "human" not in claim.conditions for claim in ledger)
     assert not any("within 0.005" in claim.sentence for claim in ledger)
     assert {path.suffix for path in study.STUDY.draw(found, tmp_path)} == {".pdf", ".png"}
-    again = study.run(SMOKE, 0, Job(study.Cell("simulated", "learning", 30)))["learning"]
-    assert Table.from_rows(again).to_csv() == Table.from_rows(rows["simulated.learning.30"]["learning"]).to_csv()
 
 
-def test_reference_figures_are_claims_about_people(rows):
+def test_reference_figures_are_claims_about_people(found):
+    made = {"regret": 0.5775, "partial_return": 0.63}
+    rows = [
+        {**row, "condition": "Privileged-Control", "cross_entropy": made.get(row["model"], 0.5)}
+        for row in found["folds"].rows()
+    ]
     real = dataclasses.replace(SMOKE, data="a folder")
-    made = {
-        cell: {
-            name: [
-                {
-                    **row,
-                    "condition": "Privileged-Control",
-                    "cross_entropy": {"regret": 0.5775, "partial_return": 0.63}.get(row["model"], 0.5),
-                }
-                if name == "folds"
-                else {**row, "condition": "Privileged-Control"}
-                for row in listed
-            ]
-            for name, listed in found.items()
-        }
-        for cell, found in rows.items()
-    }
-    ledger = study.claims(results(made, real))
+    ledger = study.claims(Results(real, {"folds": Table.from_rows(rows)}))
     verdicts = {c.stated: c.verdict for c in ledger if "within" in c.sentence}
     assert verdicts == {"0.573": "holds", "0.620": "fails"}
     assert all(claim.sentence.startswith("Privileged-Control: ") for claim in ledger)
@@ -93,14 +65,14 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("people")
     for number, name in enumerate(("Taught", "Taught-More_full_filtered", "Untaught")):
         small = dataclasses.replace(SMOKE, simulated_preferences=40 + number)
-        study._write_simulated(made, small, number, study._task())
+        people.write_simulated(made, small, number)
         for part in ("X", "Y", "segment_pairs"):
-            (made / f"{report.SIMULATED}_{part}.npy").rename(made / f"{name}_{part}.npy")
+            (made / f"{people.SIMULATED}_{part}.npy").rename(made / f"{name}_{part}.npy")
     return made
 
 
 def test_every_condition_of_a_folder_is_studied(folder):
-    settings = dataclasses.replace(SMOKE, data=str(folder), folds=2, preferences=(30, 41))
+    settings = dataclasses.replace(SMOKE, data=str(folder), folds=2)
     given = [cell for cell in study.cells(settings) if cell.kind == "given"]
     assert [cell.condition for cell in given] == ["Taught", "Taught-More", "Untaught"]
     for number, cell in enumerate(given):
@@ -123,19 +95,11 @@ def test_conditions_are_told_apart_and_decided_over():
             "accuracy": 0.7,
         }
         for number, name in enumerate(names)
-        for reward, listed in (("given", models.GIVEN), ("learned", models.LEARNED))
+        for reward, listed in (("given", study.GIVEN), ("learned", people.LEARNED))
         for model in listed
         for fold in range(5)
     ]
-    learning = [
-        {"seed": 0, "cell": name, "condition": name, "preferences": size, "draw": draw, "model": model}
-        | {"scaled_return": float(model != "partial_return")}
-        for number, name in enumerate(names)
-        for size in ((30, 300) if number else (30,))
-        for model in models.LEARNED
-        for draw in range(3)
-    ]
-    tables = {"folds": Table.from_rows(folds), "learning": Table.from_rows(learning)}
+    tables = {"folds": Table.from_rows(folds)}
     settings = dataclasses.replace(SMOKE, data="a folder", folds=5)
     ledger = study.claims(Results(settings, tables))
     better = {c.sentence.partition(": ")[0]: c for c in ledger if "than partial return, with the true" in c.sentence}
@@ -145,74 +109,42 @@ def test_conditions_are_told_apart_and_decided_over():
     assert over.measured == pytest.approx((6 * 0.054 - 3 * 0.054) / 9)
     assert "larger in 6 of 9 conditions" in over.test
     assert over.conditions == "9 of the 9 published conditions studied: " + ", ".join(names)
-    # One condition has no 300 preferences, so nothing is decided over conditions from so many.
-    assert any(c.sentence.startswith("Over conditions: from 30 ") for c in ledger)
-    assert not any(c.sentence.startswith("Over conditions: from 300 ") for c in ledger)
     assert set(study.summary(Results(settings, tables))["condition"]) == set(names)
 
 
 def test_a_scale_given_the_truth_is_recovered_from_many_answers():
     many = dataclasses.replace(SMOKE, simulated_preferences=3000)
-    mdp = study._task()
-    answers = study._dataset(many, 0, mdp, "simulated")
-    (model,) = models.fit_given("regret", mdp, PUBLISHED_WEIGHTS, many.gamma, [answers])
+    (model,) = study.fit_given("regret", many.gamma, [people.load(many, 0, "simulated")])
     assert model.coefficients == pytest.approx([0.3, 0.3, -0.3], abs=0.03)
 
 
-@pytest.fixture(scope="module")
-def task():
-    return study._learners(SMOKE, 0)
-
-
-def test_regret_learners_predict_the_answers_of_people_who_choose_by_regret(task):
+def test_regret_learners_predict_the_answers_of_people_who_choose_by_regret():
     """Held-out answers of the simulated teacher better than chance, and better than the partial return model does."""
-    many = dataclasses.replace(SMOKE, simulated_preferences=600)
-    dataset = study._dataset(many, 100, study._task(), "simulated")
-    kept, held = dataset[:300], dataset[300:]
+    dataset = people.load(dataclasses.replace(SMOKE, simulated_preferences=600), 100, "simulated")
+    task, kept, held = people.draw_task(SMOKE, 0), dataset[:300], dataset[300:]
     loss = {
-        name: cross_entropy(models.fit_learned(name, task, [kept])[0], held)
+        name: cross_entropy(people.fit_learned(name, task, [kept])[0], held)
         for name in ("partial_return", "regret_coverage", "regret_exact")
     }
     assert max(loss["regret_coverage"], loss["regret_exact"]) < min(loss["partial_return"], np.log(2)) - 0.02
 
 
-def test_policies_follow_from_what_is_learned(task):
-    """A reward is optimised, and a table of advantages is followed greedily."""
-    from prefront.exact.mdp import expected_rewards, optimal_policy, solve
-    from prefront.preferences.models.advantage import OptimalAdvantage
-
-    rewards = expected_rewards(task.mdp, PUBLISHED_WEIGHTS)
-    best = optimal_policy(solve(task.mdp, rewards, task.gamma).action_values)
-    true = PartialReturn(weights=PUBLISHED_WEIGHTS)
-    assert np.array_equal(models.policies(task, [true, true]), [best, best])
-    table = np.random.default_rng(0).normal(size=best.shape)
-    assert (models.policies(task, [OptimalAdvantage(task.mdp, table=table)])[0].argmax(1) == table.argmax(1)).all()
-
-
-def test_numbers_larger_than_the_data_are_left_out(rows, tmp_path):
-    more = dataclasses.replace(SMOKE, preferences=(30, 121))
-    assert study.run(more, 0, Job(study.Cell("simulated", "learning", 121)))["learning"] == []
-    found = results(rows, more)
-    assert "% near-optimal from 121" not in study.summary(found).columns
-    only = Results(more, {"folds": found["folds"]})
-    assert not any("From " in claim.sentence for claim in study.claims(only))
-    assert study.STUDY.draw(only, tmp_path)
-    with pytest.raises(ValueError, match="120 preferences cannot be cut into 121 folds"):
-        study.run(dataclasses.replace(SMOKE, folds=121), 0, Job(study.Cell("simulated", "given")))
+def test_more_folds_than_preferences_are_refused():
+    with pytest.raises(ValueError, match="120 preferences of simulated cannot be cut into folds = 121"):
+        dataclasses.replace(SMOKE, folds=121).check()
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published data are not part of the project")
 def test_reference_figures_are_met_on_the_published_data():
     real = dataclasses.replace(study.STUDY.presets["paper"], data=str(PUBLISHED), random_rewards=8)
-    found = results({"": study.run(real, 100, Job(study.Cell("Privileged-Control", "given")))}, real)
-    for name, stated in report.REFERENCE["Privileged-Control"].items():
-        assert report._weighted(found, "given", name, "cross_entropy") == pytest.approx(stated, abs=report.TOLERANCE)
-    accuracies = {name: report._weighted(found, "given", name, "accuracy") for name in models.GIVEN}
-    assert accuracies["regret"] > 0.7 > 0.62 > accuracies["partial_return"]
+    rows = study.run(real, 100, Job(study.Cell("Privileged-Control", "given")))["folds"]
+    models = {name: Table.from_rows(rows).where(model=name) for name in study.GIVEN}
+    for name, stated in study.REFERENCE["Privileged-Control"].items():
+        assert study.weighted(models[name], "cross_entropy") == pytest.approx(stated, abs=study.TOLERANCE)
+    regret, partial_return = (study.weighted(models[name], "accuracy") for name in ("regret", "partial_return"))
+    assert regret > 0.7 > 0.62 > partial_return
 
 
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
         study.Settings(folds=1)
-    with pytest.raises(ValueError, match=r"\(3, 3\)"):
-        study.Settings(preferences=(3, 3))

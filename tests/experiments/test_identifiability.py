@@ -57,7 +57,7 @@ def test_partial_return_is_exactly_blind_and_regret_is_not(rows):
 
 def test_noise_gives_the_prize_away():
     """What makes the lottery blind is the missing noise: with it, partial return tells the prizes apart."""
-    twin = study._twins(SMOKE, 0, "lottery")[0]
+    twin = next(study._twins(SMOKE, 0, "lottery"))
     # Prizes near the goal's 50, where choices are not yet certain.
     near = dataclasses.replace(twin, weights=tuple(study._with_prize(twin.weights[0], prize) for prize in (53.0, 56.0)))
     assert study._compare(near, 50, np.random.default_rng(0))["partial_return_difference"] == 0.0

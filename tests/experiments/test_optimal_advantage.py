@@ -9,7 +9,7 @@ from prefront.experiments import optimal_advantage as study
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
-SMOKE = dataclasses.replace(study.STUDY.presets["smoke"], labels=("noiseless",))
+SMOKE = study.STUDY.presets["smoke"]
 
 
 def test_full_segments_never_pass_through_an_end():
@@ -26,21 +26,16 @@ def test_full_segments_never_pass_through_an_end():
         assert not mdp.terminal[segments.states[:, :-1]].any()
 
 
-@pytest.fixture(scope="module")
-def rows():
-    return {name: study.run(SMOKE, 0, Job(cell))["fits"] for name, cell in study.STUDY.named_cells(SMOKE).items()}
-
-
-def test_smoke_preset_runs_and_repeats_itself(rows, tmp_path):
-    listed = [{"seed": 0, "cell": name, **row} for name, found in rows.items() for row in found]
-    results = Results(SMOKE, {"fits": Table.from_rows(listed)})
-    assert len(results["fits"]) == 2 * SMOKE.tasks * len(study.USES)
+def test_smoke_preset_runs_and_repeats_itself(carry_out, tmp_path):
+    results = carry_out(study.STUDY)
+    kinds = len(study.LABELS) * len(study.ABSORBING) * len(study.USES)
+    assert len(results["fits"]) == SMOKE.tasks * kinds
     assert (results["fits"]["scaled_return"] <= 1 + 1e-9).all()
     name, cell = next(iter(study.STUDY.named_cells(SMOKE).items()))
-    again = study.run(SMOKE, 0, Job(cell))["fits"]
-    assert Table.from_rows(again).to_csv() == Table.from_rows(rows[name]).to_csv()
-    assert len(study.claims(results)) == 4
-    assert len(study.summary(results)) == 2 * len(study.USES)
+    again = [{"seed": 0, "cell": name, **row} for row in study.run(SMOKE, 0, Job(cell))["fits"]]
+    assert Table.from_rows(again).to_csv() == results["fits"].where(cell=name).to_csv()
+    assert len(study.claims(results)) == 4 * len(study.LABELS) + 1
+    assert len(study.summary(results)) == kinds
     assert {path.suffix for path in study.STUDY.draw(results, tmp_path)} == {".pdf", ".png"}
 
 
@@ -71,8 +66,7 @@ def test_strict_answers_are_compared_with_ties_on_the_same_tasks():
     ours = table(greedy=1.0, with_=0.9, without=0.2)
     listed = [dict(row) for row in ours["fits"].rows()]
     strict = [{**row, "labels": "strict", "scaled_return": -1.0 if row["task"] >= 30 else 1.0} for row in listed]
-    settings = dataclasses.replace(ours.settings, labels=("noiseless", "strict"))
-    *_, last = study.claims(Results(settings, {"fits": Table.from_rows(listed + strict)}))
+    *_, last = study.claims(Results(ours.settings, {"fits": Table.from_rows(listed + strict)}))
     assert "nearly so" in last.sentence
     assert (last.verdict, last.measured) == ("holds", pytest.approx(40.0))
 
