@@ -27,13 +27,9 @@ STUDIES: dict[Name, Study] = {
 
 _CURVE = overoptimization.Settings(
     correlations=(0.0,),
-    pairs=(500,),
-    label_noises=(0.1,),
     learners=("ppo_annealed_kl",),
-    models=(),
     points=25,
     largest_n=1024,
-    reports=False,
 )
 
 

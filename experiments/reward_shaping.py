@@ -16,19 +16,30 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.experiments import reward_shaping_rivals as rivals
-from prefront.experiments.token_world_plots import label_steps, mean_interval, plot_band
-from prefront.experiments.token_worlds import LearnerSettings, WorldSettings
-from prefront.reports import plots
+from prefront.experiments.token_worlds import (
+    LearnerSettings,
+    Row,
+    WorldSettings,
+    constrained_optimum,
+    learned_curve,
+    made_world,
+    proxy_points,
+    trained,
+)
+from prefront.reports.bands import curves, draw_panels, intervals
 from prefront.reports.claim_forms import larger
 from prefront.reports.claims import Claim
+from prefront.reports.overoptimization import averages, late
 from prefront.runs.study import Job, Results, Rows, Study
-from prefront.system.checks import MANY, check_distinct, check_least, check_most, check_names, check_types
+from prefront.system.checks import MANY, check_between, check_distinct, check_names, check_types
 from prefront.system.tables import Table
+
+if TYPE_CHECKING:
+    from prefront.agents.constrained_rlhf import MethodSettings
 
 PAR = "Fu et al. (2025), Section 4"
 COSTE = "Coste et al. (2024), Section 5"
@@ -52,7 +63,6 @@ RAW = {"raw": "raw rewards"}
 METHODS = {**RAW, **SHAPED, **ENSEMBLES, **CONSTRAINED}
 UNTUNED, BY_GOLD, BY_ORACLE = "untuned", "gold", "oracle"
 KNOWLEDGE = {
-    UNTUNED: "KL coefficient untuned",
     BY_GOLD: "KL coefficient chosen by gold",
     BY_ORACLE: "at the KL of the exact constrained optimum",
 }
@@ -73,9 +83,8 @@ class Settings:
         kl_sweep: Further KL coefficients for raw rewards.
         informed: Methods without constraints that are also trained with knowledge of gold: with the best of
             `gold_coefficients`, and with a KL controller that aims at the KL of the exact constrained optimum.
-        gold_coefficients: KL coefficients among which gold at the end chooses. Measured at each evaluation, nine of
-            them ask more of gold than the thresholds do: 9 runs of 61 estimates by 1024 sequences are 562,176
-            judgements, the search for the joint proxy point took 288,768 to 311,296 (worlds of seeds 100 to 102).
+        gold_coefficients: KL coefficients among which gold at the end chooses; nine of them ask more of gold than
+            the search for the thresholds does.
         members: Reward models in an ensemble, fitted to bootstrapped comparisons.
         references: Reference sequences that PAR compares with.
         penalty: Weight of the variance over an ensemble.
@@ -97,35 +106,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_distinct(self, "methods")
-        check_names("method", self.methods, list(METHODS))
-        check_names(
-            "method with a KL coefficient", self.informed, [name for name in METHODS if name not in CONSTRAINED]
-        )
-        check_distinct(self, "gold_coefficients")
+        check_distinct(self, "methods", "gold_coefficients")
         check_distinct(self, "kl_sweep", empty=True)
-        check_least(self, 0, "penalty", "gold_coefficients")
-        check_least(self, 1, "references")
-        check_least(self, 2, "members", "samples")
-        check_most(self, 1000, "budgets", "members")
-        check_most(self, MANY, "references", "penalty", "samples", "kl_coefficient", "kl_sweep", "gold_coefficients")
-        if not self.budgets or min(self.budgets) < 1 or list(self.budgets) != sorted(set(self.budgets)):
+        check_names("method", self.methods, list(METHODS))
+        check_names("method with a KL coefficient", self.informed, [one for one in METHODS if one not in CONSTRAINED])
+        check_between(self, 0, MANY, "kl_coefficient", "kl_sweep", "gold_coefficients", "penalty", closed="both")
+        check_between(self, 1, MANY, "references", closed="both")
+        check_between(self, 1, 1000, "budgets", closed="both")
+        check_between(self, 2, 1000, "members", closed="both")
+        check_between(self, 2, MANY, "samples", closed="both")
+        if not self.budgets or list(self.budgets) != sorted(set(self.budgets)):
             raise ValueError(f"budgets must be increasing multiples of at least 1, got {self.budgets}.")
-        if min((self.kl_coefficient, *self.kl_sweep)) < 0:
-            raise ValueError(
-                f"KL coefficients must be at least 0, got {self.kl_coefficient} and kl_sweep={self.kl_sweep}."
-            )
-
-
-_SMOKE = Settings(
-    learner=LearnerSettings(iterations=40, sequences=128, evaluation_sequences=256),
-    methods=("raw", "preference_as_reward"),
-    budgets=(1, 2),
-    kl_sweep=(0.4,),
-    informed=("preference_as_reward",),
-    gold_coefficients=(0.02, 0.16),
-    samples=256,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,199 +144,207 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     """
     from prefront.agents.constrained_rlhf import method_settings
 
-    name, knowledge = job.cell.method, job.cell.knowledge
-    train = functools.partial(rivals.train, settings, seed, job, name)
+    name, knowledge = job.cell.method, job.cell.knowledge or UNTUNED
+    train = functools.partial(_train, settings, seed, job, name)
     if name in CONSTRAINED:
-        method = method_settings(name, thresholds=np.array(rivals.thresholds(settings, seed)))
+        method = method_settings(name, thresholds=np.array(thresholds(settings, seed)))
         return {"curves": train(method, {"knowledge": BY_GOLD})}
     if knowledge == BY_ORACLE:
-        target = rivals.oracle_divergence(settings, seed)
+        optimum = constrained_optimum(settings.world, seed, thresholds(settings, seed))
+        assert optimum is not None, "a proxy point is that of a policy"
+        target = float(optimum.divergence)
         method = method_settings("ppo_adaptive_kl", kl_target=target)
         return {"curves": train(method, {"knowledge": BY_ORACLE, "kl_target": target})}
     coefficients: tuple[float, ...] = (settings.kl_coefficient,)
-    choices: list[dict[str, Any]] = []
+    tables: dict[str, Rows] = {}
     if name == "raw":
         coefficients = tuple(dict.fromkeys((settings.kl_coefficient, *settings.kl_sweep)))
     if knowledge == BY_GOLD:
-        ends = rivals.gold_by_coefficient(settings, seed, job, name, WINDOW)
-        coefficients = (settings.gold_coefficients[int(np.argmax(ends))],)
-        pairs = zip(settings.gold_coefficients, ends, strict=True)
-        choices = [{"method": name, "kl_coefficient": one, "gold": float(end)} for one, end in pairs]
-    rows = []
+        gold = gold_by_coefficient(settings, seed, job, name)
+        coefficients = (settings.gold_coefficients[int(np.argmax(gold))],)
+        pairs = zip(settings.gold_coefficients, gold.tolist(), strict=True)
+        tables["choices"] = [{"method": name, "kl_coefficient": one, "gold": end} for one, end in pairs]
+    rows: list[Row] = []
     for one in coefficients:
-        labels = {"knowledge": knowledge or UNTUNED, "kl_coefficient": one}
-        rows += train(method_settings("ppo_fixed_kl", kl_coefficient=one), labels)
-    return {"curves": rows} | ({"choices": choices} if choices else {})
+        method = method_settings("ppo_fixed_kl", kl_coefficient=one)
+        rows += train(method, {"knowledge": knowledge, "kl_coefficient": one})
+    return {"curves": rows, **tables}
 
 
-def drops(results: Results, method: str, coefficient: float | None = None, knowledge: str = UNTUNED) -> Table:
-    """Returns one row per seed: gold and its drop from the peak so far, at each multiple of the budget.
+def thresholds(settings: Settings, seed: int) -> tuple[float, ...]:
+    """Returns the exact joint proxy point, which is chosen by gold, one number per reward model."""
+    return proxy_points(settings.world, seed, settings.samples, split=0)[0]
+
+
+def _train(
+    settings: Settings, seed: int, job: Job, name: str, method: MethodSettings, labels: dict[str, Any]
+) -> list[Row]:
+    """Trains one run of a method; returns its rows, with `test_gold` of sequences by which nothing is chosen."""
+    method, inputs = _shaped(settings, seed, name, method, 1)
+    inputs |= {"times": settings.budgets[-1], "test_sequences": settings.learner.evaluation_sequences}
+    rows = learned_curve(settings.world, seed, job, method, settings.learner, check_reachable=False, **inputs)
+    return [{"method": name, **labels, **row} for row in rows]
+
+
+def gold_by_coefficient(settings: Settings, seed: int, job: Job, name: str) -> np.ndarray:
+    """Trains with every coefficient of `gold_coefficients` at once, by other random keys than the run reported.
+
+    Returns:
+        Gold at the end of the largest budget, shape (coefficients,).
+    """
+    import jax
+
+    from prefront.agents.constrained_rlhf import method_settings
+
+    runs, times = len(settings.gold_coefficients), settings.budgets[-1]
+    method = method_settings("ppo_fixed_kl", kl_coefficient=np.array(settings.gold_coefficients))
+    method, inputs = _shaped(settings, seed, name, method, runs)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**32 - 1), runs)
+    history = trained(settings.world, seed, job, method, settings.learner, times=times, keys=keys, **inputs).history
+    ends = history["iteration"][0] > (1 - WINDOW) * times * settings.learner.iterations
+    return np.asarray(history["gold"][:, ends].mean(1))
+
+
+def _shaped(
+    settings: Settings, seed: int, name: str, method: MethodSettings, runs: int
+) -> tuple[MethodSettings, dict[str, Any]]:
+    """Returns the method with its reward transform, and what so many runs of it learn from."""
+    import jax
+
+    from prefront.agents import reward_shaping
+
+    if name not in {**SHAPED, **ENSEMBLES}:
+        return method, {}
+    world, made = made_world(settings.world, seed)
+    _, for_shaping, for_ensemble = jax.random.split(jax.random.key(seed), 3)
+    sizes: dict[str, Any] = {"references": settings.references, "penalty": settings.penalty}
+    inputs: dict[str, Any] = {"statistics": reward_shaping.reference_statistics(world, made, for_shaping, **sizes)}
+    if name in ENSEMBLES:
+        inputs["ensemble"] = reward_shaping.fit_ensemble(world, made, for_ensemble, settings.members)
+    method = dataclasses.replace(method, transform=reward_shaping.reward_transform(name))
+    return method, jax.tree.map(lambda leaf: np.stack([leaf] * runs), inputs)
+
+
+def runs(results: Results) -> dict[str, Table]:
+    """Returns the curves of all seeds by run: a method, and what tells it apart from others of this method."""
+    settings, curves = results.settings, results["curves"]
+
+    def name(method: str, knowledge: str, coefficient: float) -> str:
+        if method in CONSTRAINED or (knowledge == UNTUNED and coefficient == settings.kl_coefficient):
+            return METHODS[method]
+        return f"{METHODS[method]}, {KNOWLEDGE.get(knowledge, f'KL coefficient {coefficient:g}')}"
+
+    missing = np.full(len(curves), np.nan)
+    columns = (curves["method"], curves["knowledge"], curves.columns.get("kl_coefficient", missing))
+    named = np.array([name(*values) for values in zip(*(one.tolist() for one in columns), strict=True)])
+    return {run: table for (run,), table in Table({**curves.columns, "run": named}).groups("run")}
+
+
+def drops(results: Results) -> dict[str, Table]:
+    """Returns by run one row per seed: gold and its drop from the peak so far, at each multiple of the budget.
 
     Gold at a multiple is the mean over the last tenth of the iterations up to it. The peak is where `gold` is largest;
     its height, like all other gold here, is `test_gold`.
-
-    Args:
-        results: The results.
-        method: The method.
-        coefficient: KL coefficient of what is untuned; that of the settings by default.
-        knowledge: What a method without constraints knows, a key of `KNOWLEDGE`.
     """
-    settings = results.settings
-    wanted: dict[str, Any] = {"method": method, "knowledge": BY_GOLD if method in CONSTRAINED else knowledge}
-    if wanted["knowledge"] == UNTUNED:
-        wanted["kl_coefficient"] = settings.kl_coefficient if coefficient is None else coefficient
-    table = results["curves"].where(**wanted)
-    rows = []
-    for seed in table.unique("seed"):
-        own = table.where(seed=seed)
-        row: dict[str, Any] = {"seed": seed}
-        for times in settings.budgets:
-            last = times * settings.learner.iterations
-            until = own.at(own["iteration"] <= last)
-            late = until.at(until["iteration"] > (1 - WINDOW) * last)
-            row[f"gold_{times}"] = float(late["test_gold"].mean())
-            row[f"drop_{times}"] = float(until["test_gold"][np.argmax(until["gold"])] - late["test_gold"].mean())
-            row[f"kl_{times}"] = float(late["kl"].mean())
-        rows.append(row)
-    return Table.from_rows(rows)
+    settings, found = results.settings, {}
+    for run, table in runs(results).items():
+        rows = []
+        for (seed,), own in table.groups("seed"):
+            row: dict[str, Any] = {"seed": seed}
+            for times in settings.budgets:
+                last = times * settings.learner.iterations
+                until, end = own.at(own["iteration"] <= last), late(own, last, WINDOW)
+                row[f"gold_{times}"] = float(end["test_gold"].mean())
+                row[f"drop_{times}"] = float(until["test_gold"][np.argmax(until["gold"])] - end["test_gold"].mean())
+                row[f"kl_{times}"] = float(end["kl"].mean())
+            rows.append(row)
+        found[run] = Table.from_rows(rows)
+    return found
 
 
 def claims(results: Results) -> list[Claim]:
-    """Decides what both papers say, and whether constraints keep more gold than shaping does."""
-    settings = results.settings
-    present = [name for name in METHODS if name in settings.methods]
-    found = {name: drops(results, name) for name in present}
-    ledger = []
-    late = [times for times in settings.budgets if times > 1]
-    for name in ("preference_as_reward", *PESSIMISTIC):
-        paper = COSTE if name in PESSIMISTIC else PAR
-        ledger += [_drops_less(found, name, "raw", times, paper) for times in late]
-    if late:
-        ledger += [_drops_less(found, one, "ensemble_mean", late[-1], COSTE) for one in PESSIMISTIC]
-        ledger += [_more_gold(found, "preference_as_reward", one, late[0], PAR) for one in BASELINES]
+    """Decides what both papers say, and whether constraints have more gold than rivals that know as much of it."""
+    settings, found = results.settings, drops(results)
     budget = f"budget {settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
-    conditions = f"{budget}; KL coefficient {settings.kl_coefficient:g}, tuned for neither side"
-    untuned = [dataclasses.replace(claim, conditions=conditions) for claim in ledger if claim is not None]
-    return untuned + _informed_claims(results, budget)
+    untuned = f"{budget}; KL coefficient {settings.kl_coefficient:g}, tuned for neither side"
+    later = [times for times in settings.budgets if times > 1]
+    ledger = []
 
+    def claim(column: str, times: int, more: str, less: str, sentence: str, paper: str, on: str = untuned) -> None:
+        if more in found and less in found:
+            words: dict[str, Any] = {
+                "sentence": f"{sentence} at {times} times the budget.",
+                "paper": paper,
+                "conditions": on,
+            }
+            pair = (found[run][f"{column}_{times}"] for run in (more, less))
+            quantity = f"mean difference of {'the drop of ' if column == 'drop' else ''}gold"
+            ledger.append(larger(*pair, quantity=quantity, **words))
 
-def _informed_claims(results: Results, budget: str) -> list[Claim]:
-    """Decides whether constraints have more gold than rivals that know as much of gold."""
-    settings, times = results.settings, results.settings.budgets[-1]
-    if "xi_ppo" not in settings.methods:
-        return []
-    ours, column, ledger = drops(results, "xi_ppo"), f"gold_{times}", []
-    for name, knowledge in informed_rivals(settings):
-        theirs = drops(results, name, knowledge=knowledge)
-        sentence = (
-            f"{METHODS['xi_ppo']}, {THRESHOLDS}, has more gold than {METHODS[name]}, {KNOWLEDGE[knowledge]}, at "
-            f"{times} times the budget."
-        )
-        known = "both sides know gold of the same world; reported on other sequences"
-        claim = larger(
-            ours[column],
-            theirs[column],
-            quantity="mean difference of gold",
-            sentence=sentence,
-            conditions=f"{budget}; {known}",
-        )
-        ledger.append(claim)
+    raw, par, mean, xi = (METHODS[one] for one in ("raw", "preference_as_reward", "ensemble_mean", "xi_ppo"))
+    pessimistic = [METHODS[one] for one in PESSIMISTIC]
+    pairs = [(ours, raw, times) for ours in (par, *pessimistic) for times in later]
+    for ours, theirs, times in pairs + [(ours, mean, times) for ours in pessimistic for times in later[-1:]]:
+        sentence = f"{ours}: gold drops less from its peak than with {theirs},"
+        claim("drop", times, theirs, ours, sentence, COSTE if ours in pessimistic else PAR)
+    for theirs in (METHODS[one] for one in BASELINES):
+        for times in later[:1]:
+            claim("gold", times, par, theirs, f"{par} has more gold than {theirs}", PAR)
+    known = f"{budget}; both sides know gold of the same world; reported on other sequences"
+    for rival in (run for run in found if run.endswith((KNOWLEDGE[BY_GOLD], KNOWLEDGE[BY_ORACLE]))):
+        claim("gold", settings.budgets[-1], xi, rival, f"{xi}, {THRESHOLDS}, has more gold than {rival},", "", known)
     return ledger
 
 
-def informed_rivals(settings: Settings) -> list[tuple[str, str]]:
-    """Returns methods without constraints and what they know of gold."""
-    names = [name for name in METHODS if name in settings.methods and name in settings.informed]
-    return [(name, knowledge) for knowledge in (BY_GOLD, BY_ORACLE) for name in names]
-
-
-def _drops_less(found: dict[str, Table], ours: str, theirs: str, times: int, paper: str) -> Claim | None:
-    than = f"than with {METHODS[theirs]}, at {times} times the budget"
-    sentence = f"{METHODS[ours]}: gold drops less from its peak {than}."
-    return _paired(found, theirs, ours, f"drop_{times}", sentence, paper, "mean difference of the drop of gold")
-
-
-def _more_gold(found: dict[str, Table], ours: str, theirs: str, times: int, paper: str) -> Claim | None:
-    sentence = f"{METHODS[ours]} has more gold than {METHODS[theirs]} at {times} times the budget."
-    return _paired(found, ours, theirs, f"gold_{times}", sentence, paper, "mean difference of gold")
-
-
-def _paired(
-    found: dict[str, Table], more: str, less: str, column: str, sentence: str, paper: str, quantity: str
-) -> Claim | None:
-    if more not in found or less not in found:
-        return None
-    return larger(found[more][column], found[less][column], sentence=sentence, paper=paper, quantity=quantity)
-
-
 def summary(results: Results) -> Table:
-    """Returns one row per method and KL coefficient: means over seeds of gold, its drop and KL."""
-    settings, rows = results.settings, []
-    variants: list[tuple[str, float, str]] = [(name, settings.kl_coefficient, UNTUNED) for name in METHODS]
-    variants[1:1] = [("raw", one, UNTUNED) for one in settings.kl_sweep if one != settings.kl_coefficient]
-    variants += [(name, settings.kl_coefficient, knowledge) for name, knowledge in informed_rivals(settings)]
-    for name, coefficient, knowledge in variants:
-        found = drops(results, name, coefficient, knowledge)
-        if not len(found):
-            continue
-        row: dict[str, Any] = {"method": METHODS[name]}
-        row["KL coefficient"] = f"{coefficient:g}" if knowledge == UNTUNED and name not in CONSTRAINED else ""
-        row["knowledge of gold"] = THRESHOLDS if name in CONSTRAINED else KNOWLEDGE[knowledge]
-        for quantity in ("gold", "drop", "kl"):
-            row |= {f"{quantity}, {times}x": float(found[f"{quantity}_{times}"].mean()) for times in settings.budgets}
-        rows.append({**row, "seeds": len(found)})
-    return Table.from_rows(rows)
+    """Returns one row per run: means over seeds of gold, its drop and KL at each multiple of the budget."""
+    names = {
+        f"{what}_{times}": f"{what}, {times}x" for what in ("gold", "drop", "kl") for times in results.settings.budgets
+    }
+    return Table.from_rows({"method": run, **averages(rows, names)} for run, rows in drops(results).items())
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
-    """Draws gold over training by family of methods, and the drops."""
-    with plots.style():
-        return [*_plot_curves(results, folder), *_plot_drops(results, folder)]
-
-
-def _plot_curves(results: Results, folder: Path) -> list[Path]:
-    settings, curves = results.settings, results["curves"]
+    """Draws gold over training by family of methods, and drops and gold at the end."""
+    settings, shown, found = results.settings, runs(results), drops(results)
+    sweep = [run for run in shown if run.startswith(f"{METHODS['raw']}, KL coefficient ") and run[-1].isdigit()]
     families = {"shaped rewards": SHAPED, "ensembles": ENSEMBLES, "constraints and KL": CONSTRAINED}
-    figure, axes = plots.new_figure(columns=3, height=3.0, sharey=True)
-    for one, (title, methods) in zip(axes, families.items(), strict=True):
-        for number, (name, label) in enumerate((RAW | methods).items()):
-            untuned = {"knowledge": UNTUNED, "kl_coefficient": settings.kl_coefficient}
-            table = curves.where(method=name, **({} if name in CONSTRAINED else untuned))
-            plot_band(one, table, "sequences", "gold", number, label)
-        one.set_title(title)
-        label_steps(one)
-    for number, coefficient in enumerate(settings.kl_sweep, start=len(CONSTRAINED) + 1):
-        table = curves.where(method="raw", knowledge=UNTUNED, kl_coefficient=coefficient)
-        plot_band(axes[2], table, "sequences", "gold", number, f"raw, KL {coefficient:g}")
-    axes[0].set_ylabel("gold")
-    for one in axes:
-        for times in settings.budgets:
-            place = times * settings.learner.iterations * settings.learner.sequences
-            one.axvline(place, color=plots.FAINT, linewidth=0.7, zorder=0)
-        one.legend(loc="lower left", fontsize=6.5)
-    return plots.save(figure, folder, "gold_over_training")
-
-
-def _plot_drops(results: Results, folder: Path) -> list[Path]:
-    settings = results.settings
-    shown = {METHODS[name]: drops(results, name) for name in METHODS if name in settings.methods}
-    marks = {BY_GOLD: "KL by gold", BY_ORACLE: "oracle's KL"}
-    for name, knowledge in informed_rivals(settings):
-        shown[f"{METHODS[name]}, {marks[knowledge]}"] = drops(results, name, knowledge=knowledge)
-    late = [times for times in settings.budgets if times > 1]
-    figure, axes = plots.new_figure(columns=2, height=0.8 + 0.24 * len(shown), sharey=True)
-    for one, quantity in zip(axes, ("drop", "gold"), strict=True):
-        for number, times in enumerate(late):
-            estimates = [mean_interval(found[f"{quantity}_{times}"]) for found in shown.values()]
-            plots.plot_intervals(one, list(shown), estimates, number, len(late), f"{times} times the budget")
-    axes[0].set_xlabel("drop of gold from its peak")
-    axes[1].set_xlabel("gold")
-    axes[1].legend(loc="best")
-    return plots.save(figure, folder, "drops")
+    marks = [times * settings.learner.iterations * settings.learner.sequences for times in settings.budgets]
+    panels = []
+    for title, methods in families.items():
+        names = [METHODS["raw"], *methods.values(), *(sweep if methods is CONSTRAINED else [])]
+        series = {name: shown.get(name, Table({})) for name in names}
+        panels.append(curves(series, "sequences", "gold", marks=marks, title=title))
+    ends = [
+        intervals(
+            {
+                f"{times} times the budget": {run: rows[f"{what}_{times}"] for run, rows in found.items()}
+                for times in settings.budgets
+                if times > 1
+            },
+            xlabel=label,
+        )
+        for what, label in (("drop", "drop of gold from its peak"), ("gold", "gold"))
+    ]
+    return [
+        *draw_panels(folder, "gold_over_training", panels, legend="lower left", height=3.0, sharey=True),
+        *draw_panels(folder, "drops", ends, height=0.8 + 0.24 * len(found), sharey=True),
+    ]
 
 
 STUDY = Study(
-    presets={"smoke": _SMOKE, "paper": Settings()},
+    presets={
+        "smoke": Settings(
+            learner=LearnerSettings(iterations=40, sequences=128, evaluation_sequences=256),
+            methods=("raw", "preference_as_reward"),
+            budgets=(1, 2),
+            kl_sweep=(0.4,),
+            informed=("preference_as_reward",),
+            gold_coefficients=(0.02, 0.16),
+            samples=256,
+        ),
+        "paper": Settings(),
+    },
     seeds={"smoke": range(2), "paper": range(1000, 1010)},
     run=run,
     cells=cells,

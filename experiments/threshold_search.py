@@ -14,24 +14,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront.experiments.token_world_plots import draw_band
 from prefront.experiments.token_worlds import (
     LearnerSettings,
     Row,
     WorldSettings,
+    conditions,
+    constrained_curve,
     constrained_method,
     constrained_optimum,
     exact_curve,
-    learned_curve,
     learner_rows,
     made_world,
     proxy_points,
 )
-from prefront.reports import plots
+from prefront.reports.bands import curves, draw_panels
 from prefront.reports.claim_forms import bounded
 from prefront.reports.claims import Claim
 from prefront.runs.study import Job, Results, Rows, Study
-from prefront.system.checks import MANY, check_least, check_most, check_types
+from prefront.system.checks import MANY, check_between, check_types
 from prefront.system.tables import Table
 
 PAPER = "Moskovitz et al. (2024), Figure 5.4"
@@ -67,10 +67,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, 1, "grid", "iterations", "evaluations")
-        check_least(self, 2, "samples")
-        check_most(self, 100, "grid")
-        check_most(self, MANY, "iterations", "evaluations", "samples")
+        check_between(self, 1, 100, "grid", closed="both")
+        check_between(self, 1, MANY, "iterations", "evaluations", closed="both")
+        check_between(self, 2, MANY, "samples", closed="both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,27 +99,17 @@ def _grid(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.preferences.models.sequences import linear_rewards
 
     world, made = made_world(settings.world, seed)
-    rewards = linear_rewards(made.models)
-    high = kl_constrained.reward_range(made.reference, rewards, world.length)[:, 1]
+    high = kl_constrained.reward_range(made.reference, linear_rewards(made.models), world.length)[:, 1]
     shares = np.linspace(0.0, 1.0, settings.grid + 2)[1:-1] * GRID_REACH
-    found: list[Row] = []
-    for number, point in enumerate(np.stack(np.meshgrid(*(share * shares for share in high)), -1).reshape(-1, 2)):
+    learner, found = settings.learner, list[Row]()
+    for number, point in enumerate(np.stack(np.meshgrid(*(one * shares for one in high)), -1).reshape(-1, 2)):
         thresholds = tuple(map(float, point))
         if constrained_optimum(settings.world, seed, thresholds) is None:
             continue
-        method, options = constrained_method(settings.world, seed, "xi_ppo", thresholds)
         before = found[-1]["spent"] if found else 0
-        rows = learned_curve(
-            world,
-            made,
-            method,
-            settings.learner,
-            seed,
-            job,
-            test_sequences=settings.learner.evaluation_sequences,
-            **options,
-        )
-        found += _spending(rows, settings.learner, "grid", number, before)
+        tested = {"test_sequences": learner.evaluation_sequences}
+        rows = constrained_curve(settings.world, seed, job, "xi_ppo", thresholds, learner, **tested)
+        found += _spending(rows, learner, "grid", number, before)
     return found
 
 
@@ -142,27 +131,18 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.agents.nelder_mead import search_exactly, train_nm_ppo
 
     world, made = made_world(settings.world, seed)
-    learner = settings.learner
+    learner, key, evaluations = settings.learner, jax.random.key(seed), settings.evaluations
     given = dataclasses.asdict(learner) | {"iterations": settings.iterations}
     training = TrainingSettings(**given, test_sequences=learner.evaluation_sequences)
     # The optimum is not used by the search; with it the program is the one that the fixed-threshold runs compiled.
     joint, _ = proxy_points(settings.world, seed, settings.samples)
-    _, options = constrained_method(settings.world, seed, "xi_ppo", joint)
-    found = train_nm_ppo(
-        world,
-        made,
-        jax.random.key(seed),
-        training,
-        evaluations=settings.evaluations,
-        optimum=options["optimum"],
-    )
+    optimum = constrained_method(settings.world, seed, "xi_ppo", joint)[1]["optimum"]
+    found = train_nm_ppo(world, made, key, training, evaluations=evaluations, optimum=optimum)
     rows = _spending(learner_rows(found.result), learner, "nm_ppo", 0, 0)
-    exact = search_exactly(
-        world, made, jax.random.key(seed), evaluations=settings.evaluations, samples=settings.samples
-    )
-    optimum = constrained_optimum(settings.world, seed, tuple(map(float, exact.best)))
-    assert optimum is not None, "the search keeps to thresholds that can be met"
-    fresh = exact_curve(world, made, optimum.multipliers.tolist(), np.ones(1), settings.samples)[0]["gold"]
+    exact = search_exactly(world, made, key, evaluations=evaluations, samples=settings.samples)
+    best = constrained_optimum(settings.world, seed, tuple(map(float, exact.best)))
+    assert best is not None, "the search keeps to thresholds that can be met"
+    fresh = exact_curve(settings.world, seed, best.multipliers.tolist(), [1.0], settings.samples)[0]["gold"]
     rows.append({"strategy": "exact", "run": len(exact.values), "spent": 0, "gold": exact.value, "test_gold": fresh})
     return rows
 
@@ -181,13 +161,11 @@ def search_costs(results: Results) -> Table:
     a search that never gets there counts as 1, as if the grid had to be run.
     """
     rows = []
-    for seed in results["search"].unique("seed"):
-        own = results["search"].where(seed=seed)
+    for (seed,), own in results["search"].groups("seed"):
         grid, inside, exact = (own.where(strategy=one) for one in ("grid", "nm_ppo", "exact"))
         if not len(grid) or not len(inside):
             continue
-        ends = [grid.where(run=number) for number in grid.unique("run")]
-        best = max(ends, key=lambda run: run["gold"][-1])["test_gold"][-1]
+        best = max((run for _, run in grid.groups("run")), key=lambda run: run["gold"][-1])["test_gold"][-1]
         cost = float(grid["spent"].max())
         reached = inside["spent"][of_best_so_far(inside) >= best]
         share = min(float(reached[0]) / cost, 1.0) if len(reached) else 1.0
@@ -200,72 +178,62 @@ def search_costs(results: Results) -> Table:
 
 def claims(results: Results) -> list[Claim]:
     """Decides what the search costs, and what it ends with."""
-    settings, costs = results.settings, search_costs(results)
-    words: dict[str, Any] = {
-        "paper": PAPER,
-        "conditions": f"{settings.world.vocabulary} tokens, sequences of {settings.world.length}, "
-        f"{settings.learner.iterations} iterations of {settings.learner.sequences} sequences a run of the grid",
-    }
-    cost = bounded(
-        costs["share"],
-        "below",
-        STEPS_SHARE,
-        sentence="NM-PPO reaches the gold of the best fixed-threshold run at less than "
-        f"{STEPS_SHARE:.0%} of the cost of a grid of runs, in the median.",
-        stated="about a fifth",
-        quantity="% of the grid's sequences, training and evaluation (100 where it never gets there), median",
-        scale=100.0,
-        statistic="median",
-        note=f"reached in {int(np.sum(costs['reached']))} of {len(costs)} seeds, within {STEPS_SHARE:.0%} in "
-        f"{int(np.sum(costs['share'] <= STEPS_SHARE))}; {KNOWLEDGE}",
-        **words,
-    )
-    end = bounded(
-        costs["grid_gold"] - costs["gold"],
-        "below",
-        CLOSE_GOLD,
-        sentence=f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
-        quantity="gold of the grid's best run minus that of NM-PPO at its end, mean",
-        note=f"means: {costs['gold'].mean():.2f} at the end, best of the grid {costs['grid_gold'].mean():.2f}, search "
-        f"with the exact optimum {costs['exact_gold'].mean():.2f}; {KNOWLEDGE}",
-        **words,
-    )
-    return [cost, end]
+    costs = search_costs(results)
+    words: dict[str, Any] = {"paper": PAPER, "conditions": f"{conditions(results.settings)} a run of the grid"}
+    return [
+        bounded(
+            costs["share"],
+            "below",
+            STEPS_SHARE,
+            sentence="NM-PPO reaches the gold of the best fixed-threshold run at less than "
+            f"{STEPS_SHARE:.0%} of the cost of a grid of runs, in the median.",
+            stated="about a fifth",
+            quantity="% of the grid's sequences, training and evaluation (100 where it never gets there), median",
+            scale=100.0,
+            statistic="median",
+            note=f"reached in {int(np.sum(costs['reached']))} of {len(costs)} seeds, within {STEPS_SHARE:.0%} in "
+            f"{int(np.sum(costs['share'] <= STEPS_SHARE))}; {KNOWLEDGE}",
+            **words,
+        ),
+        bounded(
+            costs["grid_gold"] - costs["gold"],
+            "below",
+            CLOSE_GOLD,
+            sentence=f"NM-PPO ends with no less gold ({CLOSE_GOLD}) than the best fixed-threshold run.",
+            quantity="gold of the grid's best run minus that of NM-PPO at its end, mean",
+            note=f"means: {costs['gold'].mean():.2f} at the end, best of the grid {costs['grid_gold'].mean():.2f}, "
+            f"search with the exact optimum {costs['exact_gold'].mean():.2f}; {KNOWLEDGE}",
+            **words,
+        ),
+    ]
 
 
-def best_so_far(table: Table, grid: np.ndarray) -> np.ndarray:
-    """Returns the test gold of each seed's best policy so far at given costs, shape (seeds, costs); NaN before."""
-    curves = []
-    for seed in table.unique("seed"):
-        own = table.where(seed=seed)
-        index = np.searchsorted(own["spent"], grid, side="right") - 1
-        best = of_best_so_far(own)
-        curves.append(np.where(index >= 0, best[np.maximum(index, 0)], np.nan))
-    return np.array(curves)
+def best_so_far(table: Table, costs: np.ndarray) -> Table:
+    """Returns the test gold of each seed's best policy so far at given costs as curves; NaN before the first."""
+    rows = []
+    for (seed,), own in table.groups("seed"):
+        index = np.searchsorted(own["spent"], costs, side="right") - 1
+        best = np.where(index >= 0, of_best_so_far(own)[np.maximum(index, 0)], np.nan)
+        rows += [{"seed": seed, "spent": cost, "gold": gold} for cost, gold in zip(costs, best, strict=True)]
+    return Table.from_rows(rows)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws Figure 5.4: best gold so far by all sequences spent, search included."""
-    names = {"grid": "grid of ξ-PPO runs", "nm_ppo": "NM-PPO, one run"}
-    with plots.style():
-        figure, axes = plots.new_figure(height=2.4)
-        for number, (strategy, label) in enumerate(names.items()):
-            table = results["search"].where(strategy=strategy)
-            if not len(table):
-                continue
-            ends = [table.where(seed=seed)["spent"].max() for seed in table.unique("seed")]
-            grid = np.geomspace(table["spent"].min(), min(ends), GRID_POINTS)
-            draw_band(axes[0], grid, best_so_far(table, grid), number, label)
-        exact = results["search"].where(strategy="exact")
-        if len(exact):
-            axes[0].axhline(
-                exact["test_gold"].mean(), color=plots.EXACT, linewidth=0.8, linestyle=":", label="exact search"
-            )
-        axes[0].set_xscale("log")
-        axes[0].set_xlabel("sequences, training and evaluation")
-        axes[0].set_ylabel("gold of the best so far, other sequences")
-        axes[0].legend(loc="lower right")
-        return plots.save(figure, folder, "figure_5_4_search")
+    tables = {name: results["search"].where(strategy=name) for name in ("grid", "nm_ppo", "exact")}
+    series = {}
+    for name, label in (("grid", "grid of ξ-PPO runs"), ("nm_ppo", "NM-PPO, one run")):
+        if len(table := tables[name]):
+            end = min(own["spent"].max() for _, own in table.groups("seed"))
+            series[label] = best_so_far(table, np.geomspace(table["spent"].min(), end, GRID_POINTS))
+    level = {"exact search": tables["exact"]["test_gold"].mean()} if len(tables["exact"]) else None
+    options: dict[str, Any] = {
+        "xscale": "log",
+        "xlabel": "sequences, training and evaluation",
+        "ylabel": "gold of the best so far",
+    }
+    panel = curves(series, "spent", "gold", level=level, **options)
+    return draw_panels(folder, "figure_5_4_search", [panel], legend="lower right")
 
 
 STUDY = Study(

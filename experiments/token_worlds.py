@@ -1,7 +1,9 @@
 """What the studies of token worlds share: worlds by seed, exact curves, proxy points, learners and their tables.
 
 Every row of a curve has `kl`, `gold`, `gold_error` (standard error of its estimate), `proxy` (sum of rewards) and
-`reward_1`, `reward_2`, ... Gold is never seen by a learner. Seed s means world s, and learners of the random key s.
+`reward_1`, `reward_2`, ... Gold is never seen by a learner. In every function `settings` says which worlds there are
+and `seed` which of them is meant; learners have the random key of the same seed. `model` is a world's reward model:
+"linear", or a form and its width such as "mlp-32".
 """
 
 from __future__ import annotations
@@ -17,10 +19,16 @@ from prefront.runs.study import Job
 from prefront.system.checks import check_least, check_types
 
 if TYPE_CHECKING:
-    from prefront.agents.constrained_rlhf import MethodSettings, Trainer, TrainingResult
+    import jax
+
+    from prefront.agents.constrained_rlhf import MethodSettings, TrainingResult
     from prefront.envs.token_task import TokenWorldSettings, World
     from prefront.exact.kl_constrained import DualSolution
 
+LARGEST_MULTIPLIER = 8.0
+"""End of exact paths; rewards have unit variance."""
+DISTANCES = ("optimum_divergence", "gold_gap")
+MEASURED = ("test_gold", "test_gold_error", "coefficient", "threshold_error", *DISTANCES, "entropy")
 Row = dict[str, Any]
 
 
@@ -87,10 +95,6 @@ class LearnerSettings:
 def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorldSettings:
     """Returns all settings of a world.
 
-    Args:
-        settings: Which worlds.
-        model: Reward model, "linear", or a form and its width such as "mlp-32".
-
     Raises:
         ValueError: A setting is out of range, or the model unknown; the message names it.
     """
@@ -106,13 +110,7 @@ def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorld
 
 @functools.lru_cache(maxsize=16)
 def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tuple[TokenWorldSettings, World]:
-    """Returns a seed's world.
-
-    Args:
-        settings: Which worlds.
-        seed: Which of them.
-        model: Reward model, "linear", or a form and its width such as "mlp-32".
-    """
+    """Returns a seed's world, after all of its settings."""
     from prefront.envs.token_task import make_world
 
     whole = whole_settings(settings, model)
@@ -120,20 +118,23 @@ def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tup
 
 
 @functools.lru_cache(maxsize=16)
-def proxy_points(settings: WorldSettings, seed: int, samples: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the exact proxy points of a seed's world, found by gold: the joint one, and those of each model alone.
+def proxy_points(
+    settings: WorldSettings, seed: int, samples: int, split: int | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the exact proxy points of a world, found by gold: the joint one, and those of each model alone.
 
     Args:
         settings: Which worlds.
-        seed: Which of them.
+        seed: Which of them, and the random key of the search.
         samples: Sequences from which gold is estimated.
+        split: Which of three keys that the seed's splits into takes its place.
     """
     import jax
 
     from prefront.agents.proxy_points import exact_proxy_points
 
-    world, made = made_world(settings, seed)
-    alone, joint = exact_proxy_points(world, made, jax.random.key(seed), samples=samples)
+    key = jax.random.key(seed) if split is None else jax.random.split(jax.random.key(seed), 3)[split]
+    alone, joint = exact_proxy_points(*made_world(settings, seed), key, samples=samples)
     return tuple(map(float, joint.rewards)), tuple(map(float, alone))
 
 
@@ -141,7 +142,7 @@ def proxy_points(settings: WorldSettings, seed: int, samples: int) -> tuple[tupl
 def constrained_optimum(
     settings: WorldSettings, seed: int, thresholds: tuple[float, ...], equal: bool = True
 ) -> DualSolution | None:
-    """Returns the exact constrained optimum in a seed's world, or None where no policy meets the thresholds.
+    """Returns the exact constrained optimum of a world, or None where no policy meets the thresholds.
 
     Args:
         settings: Which worlds.
@@ -158,6 +159,106 @@ def constrained_optimum(
         return solve(made.reference, linear_rewards(made.models), np.array(thresholds), world.length)
     except kl_constrained.UnreachableThresholdsError:
         return None
+
+
+def exact_curve(
+    settings: WorldSettings, seed: int, direction: Sequence[float], scales: Sequence[float], samples: int
+) -> list[Row]:
+    """Returns one row per point of a ray of multipliers: KL and rewards exact, gold sampled from the exact policy.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them.
+        direction: Direction of the multipliers, shape (K,).
+        scales: Lengths along it, shape (points,).
+        samples: Sequences per estimate of gold.
+    """
+    import jax
+
+    from prefront.agents.proxy_points import exact_sweep
+
+    # Proxy points are chosen by gold estimates of the key `seed`; these must not share their sequences.
+    key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
+    found = exact_sweep(*made_world(settings, seed), key, np.array([direction]), np.asarray(scales), samples)
+    values = zip(found.divergence[0], found.gold[0], found.gold_error[0], found.rewards[0], strict=True)
+    return [
+        {"multiplier": float(scale), **_row(max(float(divergence), 0.0), gold, error, rewards)}
+        for scale, (divergence, gold, error, rewards) in zip(scales, values, strict=True)
+    ]
+
+
+def exact_path(settings: WorldSettings, seed: int, direction: Sequence[float], points: int, samples: int) -> list[Row]:
+    """Returns the exact curve from the reference policy to `LARGEST_MULTIPLIER`."""
+    return exact_curve(settings, seed, direction, np.linspace(0.0, LARGEST_MULTIPLIER, points).tolist(), samples)
+
+
+def best_of_n_curve(settings: WorldSettings, seed: int, largest: int, pools: int, model: str = "linear") -> list[Row]:
+    """Returns the curve of best-of-n by the summed rewards, one row per power of two up to the largest n.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them.
+        largest: Largest n, and the reference sequences in a pool.
+        pools: Independent pools of reference sequences.
+        model: The reward model.
+    """
+    import jax
+
+    from prefront.agents.best_of_n import best_of_n
+
+    sizes = 2 ** np.arange(int(np.log2(largest)) + 1)
+    key = jax.random.key(seed)
+    found = best_of_n(*made_world(settings, seed, model), key, sizes, pool=largest, pools=pools)
+    values = zip(sizes, found.divergence, found.gold, found.gold_error, found.rewards, strict=True)
+    return [{"n": int(n), **_row(*rest)} for n, *rest in values]
+
+
+def trained(
+    settings: WorldSettings,
+    seed: int,
+    job: Job,
+    method: MethodSettings,
+    learner: LearnerSettings,
+    *,
+    model: str = "linear",
+    times: int = 1,
+    test_sequences: int = 0,
+    keys: jax.Array | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Trains a method and tells the job its progress.
+
+    Args:
+        settings: Which worlds.
+        seed: Which of them, and the learner's random key.
+        job: Who is told of the progress.
+        method: The method.
+        learner: How it trains.
+        model: The reward model.
+        times: How many times `learner.iterations` are trained; schedules end after the first.
+        test_sequences: Sequences of an estimate of gold that nothing is chosen by.
+        keys: Random keys of several runs in place of the seed's.
+        **options: Further arguments of `Trainer`.
+    """
+    import jax
+
+    from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
+
+    training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=test_sequences)
+    keys = jax.random.key(seed) if keys is None else keys
+    running = Trainer(*made_world(settings, seed, model), method, keys, training, **options)
+    running.measure()
+    total = times * learner.iterations
+    for done in range(learner.evaluation_interval, total + 1, learner.evaluation_interval):
+        running.advance(learner.evaluation_interval)
+        entry = running.measure()
+        job.report(done, total, gold=float(entry["gold"][0]), kl=float(entry["kl"][0]))
+    return running.result()
+
+
+def learned_curve(*of: Any, **options: Any) -> list[Row]:
+    """Trains a method as `trained` does, and returns one row per evaluation, as `learner_rows` does."""
+    return learner_rows(trained(*of, **options))
 
 
 def constrained_method(
@@ -180,118 +281,48 @@ def constrained_method(
     return method, {"optimum": multipliers, "check_reachable": False}
 
 
-def reward_columns(rewards: np.ndarray) -> Row:
-    """Returns the cells of K rewards and their sum."""
-    return {"proxy": float(np.sum(rewards)), **{f"reward_{i}": float(r) for i, r in enumerate(rewards, start=1)}}
-
-
-def exact_curve(
-    settings: TokenWorldSettings, world: World, direction: Sequence[float], scales: np.ndarray, samples: int
-) -> list[Row]:
-    """Returns one row per point of a ray of multipliers: KL and rewards exact, gold sampled from the exact policy.
-
-    Args:
-        settings: The world's settings.
-        world: The world.
-        direction: Direction of the multipliers, shape (K,).
-        scales: Lengths along it, shape (points,).
-        samples: Sequences per estimate of gold.
-    """
-    import jax
-
-    from prefront.agents.proxy_points import exact_sweep
-
-    # Proxy points are chosen by gold estimates of the key `seed`; these must not share their sequences.
-    key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
-    found = exact_sweep(settings, world, key, np.array([direction]), scales, samples)
-    return [
-        {
-            "multiplier": float(scale),
-            "kl": max(float(found.divergence[0, i]), 0.0),
-            "gold": float(found.gold[0, i]),
-            "gold_error": float(found.gold_error[0, i]),
-            **reward_columns(found.rewards[0, i]),
-        }
-        for i, scale in enumerate(scales)
-    ]
-
-
-def trainer(
-    settings: TokenWorldSettings,
-    world: World,
-    method: MethodSettings,
-    learner: LearnerSettings,
-    seed: int,
-    test_sequences: int = 0,
-    **options: Any,
-) -> Trainer:
-    """Returns a learner in a world that has not begun."""
-    import jax
-
-    from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
-
-    training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=test_sequences)
-    return Trainer(settings, world, method, jax.random.key(seed), training, **options)
-
-
-def learned_curve(
-    settings: TokenWorldSettings,
-    world: World,
-    method: MethodSettings,
-    learner: LearnerSettings,
+def constrained_curve(
+    settings: WorldSettings,
     seed: int,
     job: Job,
-    *,
-    times: int = 1,
+    name: str,
+    thresholds: tuple[float, ...],
+    learner: LearnerSettings,
     **options: Any,
 ) -> list[Row]:
-    """Trains a method and returns one row per evaluation.
-
-    Args:
-        settings: The world's settings.
-        world: The world.
-        method: The method.
-        learner: How it trains.
-        seed: Seed of the learner.
-        job: Who is told of the progress.
-        times: How many times `learner.iterations` are trained; schedules end after the first.
-        **options: Further arguments of `trainer`: `test_sequences`, and those of `Trainer`.
-
-    Returns:
-        Rows with `iteration`, `sequences` (learned from so far), the columns of a curve, with `test_sequences` the
-        gold of so many others as `test_gold` and `test_gold_error`, and what the method has of
-        `multiplier_k`, `coefficient`, `threshold_error_k` (signed, relative), `threshold_error` (mean size),
-        `optimum_divergence` and `gold_gap`.
-    """
-    running = trainer(settings, world, method, learner, seed, **options)
-    running.measure()
-    total = times * learner.iterations
-    for done in range(learner.evaluation_interval, total + 1, learner.evaluation_interval):
-        running.advance(learner.evaluation_interval)
-        entry = running.measure()
-        job.report(done, total, gold=float(entry["gold"][0]), kl=float(entry["kl"][0]))
-    return learner_rows(running.result())
+    """Trains a method at its thresholds; rows lack the distances to the optimum where no policy meets these."""
+    method, known = constrained_method(settings, seed, name, thresholds)
+    rows = learned_curve(settings, seed, job, method, learner, **known, **options)
+    dropped = DISTANCES if constrained_optimum(settings, seed, thresholds) is None else ()
+    return [{column: one for column, one in row.items() if column not in dropped} for row in rows]
 
 
 def learner_rows(result: TrainingResult) -> list[Row]:
-    """Returns one row per evaluation of a result's first run."""
-    entries = len(result.history["gold"][0])
-    return [_learner_row({name: value[0, i] for name, value in result.history.items()}) for i in range(entries)]
+    """Returns one row per evaluation of a result's first run.
+
+    Rows have `iteration`, `sequences` (learned from so far), the columns of a curve, and what the method has of
+    `test_gold` and `test_gold_error` (gold of other sequences), `multiplier_k`, `coefficient`, `threshold_error_k`
+    (signed, relative), `threshold_error` (mean size), `optimum_divergence` and `gold_gap`.
+    """
+    rows = []
+    for i in range(len(result.history["gold"][0])):
+        own = {name: value[0, i] for name, value in result.history.items()}
+        row: Row = {name: int(own[name]) for name in ("iteration", "sequences")}
+        row |= _row(*(own[name] for name in ("kl", "gold", "gold_error", "rewards")))
+        row |= {name: float(own[name]) for name in MEASURED if name in own}
+        for source, column in (("multipliers", "multiplier"), ("threshold_errors", "threshold_error")):
+            row |= {f"{column}_{k}": float(one) for k, one in enumerate(own.get(source, ()), start=1)}
+        rows.append(row)
+    return rows
 
 
-def _learner_row(own: dict[str, np.ndarray]) -> Row:
-    row: Row = {name: int(own[name]) for name in ("iteration", "sequences")}
-    plain = (
-        "kl", "gold", "gold_error", "test_gold", "test_gold_error", "coefficient", "threshold_error",
-        "optimum_divergence", "gold_gap", "entropy",
-    )  # fmt: skip
-    row |= {name: float(own[name]) for name in plain if name in own}
-    row |= reward_columns(own["rewards"])
-    for source, column in (("multipliers", "multiplier"), ("threshold_errors", "threshold_error")):
-        row |= {f"{column}_{i}": float(one) for i, one in enumerate(own.get(source, ()), start=1)}
-    return row
+def _row(kl: float, gold: float, error: float, rewards: np.ndarray) -> Row:
+    row = {"kl": float(kl), "gold": float(gold), "gold_error": float(error), "proxy": float(np.sum(rewards))}
+    return row | {f"reward_{i}": float(one) for i, one in enumerate(rewards, start=1)}
 
 
-def standard_error(values: np.ndarray) -> float | None:
-    """Returns the standard error of a mean over seeds; None of a single seed, which has none."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+def conditions(settings: Any, *what: str) -> str:
+    """Says on which worlds and with what training a study's claims rest."""
+    worlds = (f"{settings.world.vocabulary} tokens", f"sequences of {settings.world.length}")
+    training = f"{settings.learner.iterations} iterations of {settings.learner.sequences} sequences"
+    return ", ".join((*worlds, *what, training))

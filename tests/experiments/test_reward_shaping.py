@@ -7,7 +7,6 @@ import pytest
 
 from prefront.exact import kl_constrained
 from prefront.experiments import reward_shaping as study
-from prefront.experiments import reward_shaping_rivals as rivals
 from prefront.experiments.token_worlds import made_world
 from prefront.preferences.models.sequences import linear_rewards
 from prefront.runs.study import Job, Results
@@ -47,7 +46,7 @@ def results(ends):
 
 
 def test_drops_are_measured_from_the_peak_so_far():
-    found = study.drops(results({"raw": -1.0}), "raw")
+    found = study.drops(results({"raw": -1.0}))["raw rewards"]
     assert len(found) == SEEDS
     late = np.mean([np.interp(i, [40, 160], [1, -1]) for i in range(148, 161, 4)])
     assert np.allclose(found["drop_4"], 1 - late)
@@ -84,7 +83,7 @@ def test_constraints_are_compared_with_rivals_that_know_as_much():
 def test_a_lucky_peak_is_measured_on_other_sequences():
     made = results({"raw": 1.0})
     lucky = [{**row, "gold": row["gold"] + 5.0 * (row["iteration"] == 80)} for row in made["curves"].rows()]
-    found = study.drops(Results(made.settings, {"curves": Table.from_rows(lucky)}), "raw")
+    found = study.drops(Results(made.settings, {"curves": Table.from_rows(lucky)}))["raw rewards"]
     assert np.allclose(found["drop_4"], 0.0)
 
 
@@ -99,7 +98,7 @@ def test_gold_chooses_the_coefficient_and_the_run_is_trained_anew(tmp_path):
     late = curves.at(curves["iteration"] > 0.9 * 80)
     assert late["gold"].mean() != choices["gold"][0]
     assert late["test_gold"].mean() == pytest.approx(choices["gold"][0], abs=0.5)
-    theta = np.array(rivals.thresholds(smoke, 100))
+    theta = np.array(study.thresholds(smoke, 100))
     world, made = made_world(smoke.world, 100)
     solved = kl_constrained.solve_equalities(made.reference, linear_rewards(made.models), theta, world.length)
     aimed = Table.from_rows(
@@ -135,5 +134,5 @@ def test_bad_settings_are_named():
         study.Settings(informed=("xi_ppo",))
     with pytest.raises(ValueError, match=r"gold_coefficients .* got \(-1.0,\)"):
         study.Settings(gold_coefficients=(-1.0,))
-    with pytest.raises(ValueError, match="KL coefficients"):
+    with pytest.raises(ValueError, match="kl_coefficient"):
         study.Settings(kl_coefficient=-0.1)

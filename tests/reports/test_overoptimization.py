@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from prefront.reports.overoptimization import find_peak, fit_form
+from prefront.reports.overoptimization import averages, find_peak, fit_form, fitted_forms, late, peaks
+from prefront.system.tables import Table
 
 KL = np.linspace(0, 30, 40)
 D = np.sqrt(KL)
@@ -38,6 +39,34 @@ def test_peaks():
     assert (peak.index, peak.gold, peak.fall, peak.inside) == (2, 1.5, 1.25, True)
     assert not find_peak([0.0, 1.0, 2.0]).inside
     assert find_peak([0.0, 1.0, 2.0]).fall == 0
+
+
+def curves(*ends):
+    gold = {end: D * (end - 0.3 * D) for end in ends}
+    return Table.from_rows(
+        {"seed": seed, "level": end, "kl": kl, "gold": g, "proxy": kl, "iteration": i}
+        for seed in range(2)
+        for end in ends
+        for i, (kl, g) in enumerate(zip(KL, gold[end], strict=True))
+    )
+
+
+def test_every_curve_of_a_table_is_described():
+    found = peaks(curves(1.2, 0.9), "level")
+    assert found["seed"].tolist() == [0, 0, 1, 1] and found["level"].tolist() == [1.2, 0.9] * 2
+    gold = D * (1.2 - 0.3 * D)
+    assert found["gold"][0] == gold.max() and found["fall"][0] == gold.max() - gold[-1]
+    assert found["kl"][0] == KL[gold.argmax()] and found["rise"][0] == 30 - KL[gold.argmax()]
+    assert found["quadratic"] == pytest.approx(1)
+    fitted = fitted_forms(curves(1.2))
+    assert next(iter(fitted)) == "d (a - b d), R2 = 1.00"
+    assert np.allclose(fitted["d (a - b d), R2 = 1.00"]["gold"], gold)
+
+
+def test_summaries_are_means_over_seeds():
+    row = averages(Table({"a": np.array([1.0, 3.0]), "b": np.array([0.0, 1.0])}), {"a": "A", "b": "B", "c": "C"})
+    assert row == {"A": 2.0, "s.e.": pytest.approx(1.0), "B": 0.5, "seeds": 2}
+    assert late(curves(1.0), 20, 0.25)["iteration"].tolist() == [16, 17, 18, 19, 20] * 2
 
 
 def test_bad_curves_are_refused():

@@ -87,6 +87,9 @@ def test_selection():
     assert table.unique("name") == ["b", "a"]
     assert table.where(name="b")["x"].tolist() == [1, 3]
     assert table.at(table["x"] > 1)["name"].tolist() == ["a", "b"]
+    assert [(key, rows["x"].tolist()) for key, rows in table.groups("name")] == [(("b",), [1, 3]), (("a",), [2])]
+    missing = Table({"x": np.array([np.nan, 1.0, np.nan])})
+    assert [(key, len(rows)) for key, rows in missing.groups("x")] == [((None,), 2), ((1.0,), 1)]
     joined = Table.concatenate([table, Table.from_rows([{"x": 4, "y": 0.5}])])
     assert joined["name"].tolist() == ["b", "a", "b", ""]
     assert len(Table.from_rows([])) == 0

@@ -6,7 +6,7 @@ Every form takes `sentence` and, where they apply, `paper`, `stated`, `condition
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -84,15 +84,19 @@ def at_every(
     return claim_of(Least.of(list(levels.values())), relation, bound, **words)
 
 
-def trend(values: ArrayLike, way: Way, *, note: str = "", **words: Any) -> Claim:
+def trend(values: ArrayLike, way: Way, *, levels: Sequence[Any] = (), note: str = "", **words: Any) -> Claim:
     """Claims that a quantity rises or falls along ordered levels, by Spearman's correlation within each run.
 
     Args:
         values: Values, shape (runs, levels); a run whose values are all equal counts as correlation 0.
         way: "rises" or "falls".
+        levels: The levels' names, so that the description tells the mean at each.
         note: What the test's description says besides.
         **words: Further arguments of `claim_of`.
     """
+    if len(levels):
+        means = zip(levels, np.mean(np.asarray(values), axis=0), strict=True)
+        note = "means " + ", ".join(f"{level}: {mean:.3g}" for level, mean in means) + (f"; {note}" if note else "")
     return bounded(
         rank_correlations(values),
         "above" if way == "rises" else "below",

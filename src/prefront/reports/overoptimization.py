@@ -1,4 +1,4 @@
-"""Curves of gold against optimisation: where they peak, how far they fall, and the forms that describe them.
+"""Curves of gold against optimisation: where they peak, how far they fall and end, and the forms that describe them.
 
 Gao, Schulman and Hilton (2022), "Scaling laws for reward model overoptimization", Section 3: with d = sqrt(KL), gold
 follows d (a - b d) for best-of-n sampling and d (a - b ln d) for reinforcement learning, where gold is measured from
@@ -8,13 +8,18 @@ its value at the reference policy. Everything here is NumPy on stored numbers.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from prefront.reports.bands import on_grid
+from prefront.system.tables import Table
+
 Form = Literal["quadratic", "logarithmic"]
 FORMS: tuple[Form, ...] = ("quadratic", "logarithmic")
+TEXTS = {"quadratic": "d (a - b d)", "logarithmic": "d (a - b ln d)"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +100,62 @@ def find_peak(gold: ArrayLike) -> Peak:
         raise ValueError(f"A curve has at least 2 finite values of shape (n,), got shape {values.shape}.")
     index = int(values.argmax())
     return Peak(index, float(values[index]), float(values[index] - values[-1]), 0 < index < len(values) - 1)
+
+
+def peaks(curves: Table, *labels: str) -> Table:
+    """Describes every curve of a table: where gold peaks, how far it falls, and both fits.
+
+    Args:
+        curves: Rows with `seed`, `gold`, `kl`, `proxy` and the labels, each curve from the reference policy outwards.
+        labels: Columns that tell the curves of a seed apart.
+
+    Returns:
+        One row per curve with its labels: `gold`, `kl` and `proxy` at the peak, the `fall` of gold and the `rise` of
+        the proxy after it, and `quadratic` and `logarithmic`, the R2 of both forms.
+    """
+    rows = []
+    for key, one in curves.groups("seed", *labels):
+        # Rounding makes the KL of a policy that is still the reference -1e-9 or so.
+        gold, kl, proxy = one["gold"], np.maximum(one["kl"], 0.0), one["proxy"]
+        peak = find_peak(gold)
+        row: dict[str, Any] = {"gold": peak.gold, "fall": peak.fall, "kl": kl[peak.index], "proxy": proxy[peak.index]}
+        fits: dict[str, float] = {form: fit_form(kl, gold - gold[0], form).r_squared for form in FORMS}
+        row |= {"rise": proxy[-1] - proxy[peak.index], **fits}
+        rows.append(dict(zip(("seed", *labels), key, strict=True)) | row)
+    return Table.from_rows(rows)
+
+
+def fitted_forms(curves: Table) -> dict[str, Table]:
+    """Returns both forms, fitted to the mean over seeds of a curve, as curves by formula and R2."""
+    grid, values = on_grid(curves, "kl", "gold")
+    mean = values.mean(0)
+    fitted: dict[str, Table] = {}
+    for form in FORMS:
+        fit = fit_form(grid**2, mean - mean[0], form)
+        columns = {"seed": np.zeros(len(grid)), "kl": grid**2, "gold": mean[0] + fit(grid)}
+        fitted[f"{TEXTS[form]}, R2 = {fit.r_squared:.2f}"] = Table(columns)
+    return fitted
+
+
+def late(curves: Table, last: float, share: float) -> Table:
+    """Returns the rows of the last `share` of the iterations up to `last`."""
+    return curves.at((curves["iteration"] > (1 - share) * last) & (curves["iteration"] <= last))
+
+
+def averages(rows: Table, names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what a summary says of one curve per seed.
+
+    Args:
+        rows: One row per seed.
+        names: Columns, each with the name that its mean gets.
+
+    Returns:
+        The means of those columns that there are, after the first its standard error, and the number of seeds.
+    """
+    (first, *_), count = names, len(rows)
+    means = {name: float(rows[column].mean()) for column, name in names.items() if column in rows.columns}
+    error = float(rows[first].std(ddof=1) / np.sqrt(count)) if count > 1 else None
+    return {names[first]: means[names[first]], "s.e.": error, **means, "seeds": count}
 
 
 def _features(form: Form, d: np.ndarray) -> np.ndarray:

@@ -88,6 +88,14 @@ class Table:
         """Returns the values of a column, each once, in the order of their first appearance."""
         return list(dict.fromkeys(self[name].tolist()))
 
+    def groups(self, *names: str) -> Iterator[tuple[tuple[Any, ...], Table]]:
+        """Yields the rows that agree in some columns after their values there (None for a number that is missing)."""
+        places: dict[tuple[Any, ...], list[int]] = {}
+        for row, values in enumerate(zip(*(self[name].tolist() for name in names), strict=True)):
+            places.setdefault(tuple(one if one == one else None for one in values), []).append(row)
+        for key, rows in places.items():
+            yield key, self.at(np.array(rows))
+
     def to_csv(self) -> str:
         """Returns the table as CSV text with a header line."""
         columns = [[_cell(value) for value in column.tolist()] for column in self.columns.values()]
