@@ -110,7 +110,7 @@ def test_one_seed_decides_nothing():
     [
         (lambda: bounded([1.0], "under", 1.0, **WORDS), "'under'"),
         (lambda: bounded([1.0], "below", np.nan, **WORDS), "finite"),
-        (lambda: trend([[1.0]], "rises", sentence=""), "two different levels"),
+        (lambda: trend([[1.0]], "rises", sentence=""), "at least two levels"),
     ],
 )
 def test_bad_input_is_named(call, message):

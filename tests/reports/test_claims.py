@@ -12,7 +12,6 @@ from scipy import stats
 from prefront.reports.claims import (
     Claim,
     claim_of,
-    claim_of_pairs,
     correct,
     read_claims,
     summary,
@@ -23,7 +22,6 @@ from prefront.reports.claims import (
 from prefront.reports.evidence import Mean
 from prefront.reports.hypotheses import holm
 from prefront.reports.share_evidence import Share
-from prefront.reports.statistics import compare_pairs
 from prefront.system.files import DamagedFileError
 
 finite = st.floats(-1e300, 1e300)
@@ -174,7 +172,7 @@ def test_a_paired_comparison_decides_a_claim():
     ours, theirs = [3.0, 4, 5, 6, 7, 8], [1.0, 1, 1, 1, 1, 1]
     fields = {"sentence": "Ours are larger.", "quantity": "more"}
     for pair, verdict, sign in (((ours, theirs), "holds", 1), ((theirs, ours), "fails", -1)):
-        found = claim_of_pairs(compare_pairs(*pair), **fields)
+        found = claim_of(Mean.of_pairs(*pair), "above", 0.0, **fields)
         assert (found.verdict, found.measured, found.seeds) == (verdict, sign * 4.5, 6)
         assert found.p_value == pytest.approx(stats.ttest_rel(*pair).pvalue)  # Symmetric, so that nothing is adjusted.
         assert found.interval[0] < found.measured < found.interval[1]

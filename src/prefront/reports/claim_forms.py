@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from prefront.reports.claims import Claim, claim_of, claim_of_pairs
+from prefront.reports.claims import Claim, claim_of
 from prefront.reports.evidence import Evidence, Least, Mean, Median
 from prefront.reports.hypotheses import Relation
 from prefront.reports.share_evidence import Share
-from prefront.reports.statistics import compare_pairs, rank_correlations
+from prefront.reports.statistics import rank_correlations
 
 Way = Literal["rises", "falls"]
 
@@ -35,7 +35,7 @@ def larger(
         **words: Further arguments of `claim_of`.
     """
     means = note or f"paired by seed; means {np.asarray(ours).mean():.4g} and {np.asarray(theirs).mean():.4g}"
-    return claim_of_pairs(compare_pairs(ours, theirs, scale), quantity=quantity, note=means, **words)
+    return claim_of(Mean.of_pairs(ours, theirs, scale), "above", 0.0, quantity=quantity, note=means, **words)
 
 
 def bounded(

@@ -143,16 +143,6 @@ def claim_of(
     return correct([claim])[0]
 
 
-def claim_of_pairs(found: Evidence, **words: Any) -> Claim:
-    """Returns the claim that ours are larger: that what `compare_pairs` found is above 0.
-
-    Args:
-        found: What ours are ahead.
-        **words: Further arguments of `claim_of`.
-    """
-    return claim_of(found, "above", 0.0, **words)
-
-
 def correct(claims: Sequence[Claim], level: float = 0.05) -> list[Claim]:
     """Decides all tested claims of a study together, by Holm's correction; leaves what is no test as it is.
 

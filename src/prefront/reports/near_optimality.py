@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront.reports import statistics
 from prefront.reports.claim_forms import at_every, at_the_ceiling
 from prefront.reports.claims import Claim, claim_of
 from prefront.reports.hypotheses import Relation
-from prefront.reports.share_evidence import SharesApart
+from prefront.reports.share_evidence import Share, SharesApart
 from prefront.system.tables import Table
 
 NEAR_OPTIMAL = 0.9
@@ -40,7 +39,8 @@ def near(rows: Table, unit: str = "task") -> np.ndarray:
 
 def near_share(rows: Table, unit: str = "task") -> tuple[float, float, float]:
     """Returns the share of near-optimal rows and its Clopper-Pearson interval."""
-    return statistics.share_interval(near(rows, unit))
+    found = Share.of(near(rows, unit))
+    return found.estimate, *found.interval()
 
 
 def percentage(rows: Table) -> float:

@@ -1,4 +1,4 @@
-"""Statistics over runs: robust means with intervals, profiles, and tests that pair runs by their seed.
+"""Statistics over runs: robust means with intervals, profiles, and rank correlations.
 
 Scores are either an array (of NumPy, JAX or PyTorch) of shape (runs, tasks) or (runs,), or a list with one sequence of
 runs per task, whose lengths may differ. The aggregates are those of Agarwal et al. (2021), "Deep Reinforcement Learning
@@ -11,22 +11,15 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from prefront.reports.evidence import Mean
-from prefront.reports.score_arrays import ROUNDING, Scores, by_task, check_confidence, paired_differences, ranks
-from prefront.reports.share_evidence import Share
+from prefront.reports.score_arrays import ROUNDING, Scores, by_task, check_confidence, ranks
 
-Alternative = Literal["two-sided", "greater", "less"]
 Statistic: TypeAlias = Callable[..., Any]
-# Up to this many relabellings a permutation test enumerates them all; beyond, it draws this many.
-RELABELLINGS = 2**14
-# Up to this many untied differences the distribution of the signed-rank sum is computed exactly.
-LARGEST_TABULATED = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,27 +62,6 @@ class Profile:
     low: np.ndarray
     high: np.ndarray
     confidence: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Significance:
-    """The outcome of a hypothesis test.
-
-    Attributes:
-        test: Which test it was.
-        statistic: Its statistic.
-        p_value: Its p-value.
-        alternative: "two-sided", "greater" or "less".
-        number: Number of pairs or of runs.
-        exact: Whether the p-value counts all relabellings; otherwise it is asymptotic or from drawn ones.
-    """
-
-    test: str
-    statistic: float
-    p_value: float
-    alternative: Alternative
-    number: int
-    exact: bool
 
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
@@ -198,181 +170,26 @@ def probability_of_improvement(
     return Interval(float(estimate), float(low), float(high), confidence, tuple(map(len, first)), resamples, seed)
 
 
-def compare_pairs(ours: ArrayLike, theirs: ArrayLike, scale: float = 1.0) -> Mean:
-    """Compares paired scores by the mean of what ours are ahead.
-
-    Args:
-        ours: Scores, shape (pairs,).
-        theirs: Scores, shape (pairs,).
-        scale: What differences are multiplied by, such as 100 for per cent.
-
-    Raises:
-        ValueError: The shapes differ or are not (pairs,), or scores are not finite.
-    """
-    return Mean.of_pairs(ours, theirs, scale)
-
-
-def wilcoxon_test(ours: ArrayLike, theirs: ArrayLike, alternative: Alternative = "two-sided") -> Significance:
-    """Tests paired scores by Wilcoxon's signed ranks; "greater" says that ours are larger.
-
-    The statistic is the sum of the ranks of positive differences; pairs that differ by rounding only are left out, and
-    sizes that do share a rank. The p-value is exact up to 14 differences and, without ties, up to 50; beyond it is
-    asymptotic, with ties from drawn signs.
-
-    Args:
-        ours: Scores, shape (pairs,), paired with `theirs` by seed.
-        theirs: Scores, shape (pairs,).
-        alternative: "two-sided", "greater" or "less".
-    """
-    _check_alternative(alternative)
-    ahead, rounding = paired_differences(ours, theirs)
-    some = ahead != 0
-    kept = ahead[some]
-    if len(kept) == 0:
-        return Significance("Wilcoxon signed-rank", 0.0, 1.0, alternative, 0, True)
-    sizes = ranks(np.abs(kept), rounding[some])
-
-    def positive_ranks(signed: np.ndarray, axis: int) -> Any:
-        return np.where(signed > 0, sizes, 0.0).sum(axis=axis)
-
-    statistic, p_value, exact = _sign_flips(kept, positive_ranks, alternative, seed=0)
-    if not exact and len(np.unique(sizes)) == len(sizes):
-        exact = len(sizes) <= LARGEST_TABULATED
-        method = "exact" if exact else "asymptotic"
-        p_value = float(scipy.stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
-    return Significance("Wilcoxon signed-rank", statistic, p_value, alternative, len(kept), exact)
-
-
-def permutation_test(
-    ours: ArrayLike, theirs: ArrayLike, alternative: Alternative = "two-sided", *, seed: int = 0
-) -> Significance:
-    """Tests the mean difference of paired scores by exchanging the scores within pairs; "greater": ours are larger.
-
-    Args:
-        ours: Scores, shape (pairs,), paired with `theirs` by seed.
-        theirs: Scores, shape (pairs,).
-        alternative: "two-sided", "greater" or "less".
-        seed: Seed of the drawn relabellings, where more than 14 pairs make enumeration too long.
-    """
-    _check_alternative(alternative)
-    ahead, _ = paired_differences(ours, theirs)
-    statistic, p_value, exact = _sign_flips(ahead, np.mean, alternative, seed)
-    return Significance("paired permutation of means", statistic, p_value, alternative, len(ahead), exact)
-
-
-def trend_test(
-    values: ArrayLike, levels: ArrayLike | None = None, alternative: Alternative = "two-sided", *, seed: int = 0
-) -> Significance:
-    """Tests whether values rise ("greater") or fall ("less") along ordered levels, with runs as blocks.
-
-    The statistic is Spearman's rank correlation between levels and values, within each run, averaged over runs; its
-    null distribution permutes the levels within each run independently (without ties this is Page's test, 1963).
+def rank_correlations(values: ArrayLike) -> np.ndarray:
+    """Computes Spearman's rank correlation between ordered levels and values within each run.
 
     Args:
         values: Values, shape (runs, levels); or (levels,) for one run.
-        levels: The levels, shape (levels,); 0, 1, ... by default.
-        alternative: "two-sided", "greater" or "less".
-        seed: Seed of the drawn relabellings, where there are too many to enumerate.
-
-    Returns:
-        The significance; a run whose values are all equal counts as correlation 0.
-
-    Raises:
-        ValueError: Wrong shapes, fewer than two levels, equal levels only, or entries that are not finite.
-    """
-    _check_alternative(alternative)
-    table, given = _levels(values, levels)
-    of_runs, level_ranks = _value_ranks(table), _standardised(ranks(given, 0.0))
-
-    def mean_correlation(*runs: np.ndarray, axis: int = -1) -> Any:
-        # Rounded, so that relabellings that tie with the observation count as ties.
-        return np.round(np.mean([(run * level_ranks).sum(axis=axis) for run in runs], axis=0), 12)
-
-    found = scipy.stats.permutation_test(
-        tuple(of_runs),
-        mean_correlation,
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=RELABELLINGS,
-        batch=1024,
-        alternative=alternative,
-        rng=np.random.default_rng(seed),
-    )
-    exact = math.factorial(len(given)) ** len(table) <= RELABELLINGS
-    return Significance(
-        "Spearman trend within runs", float(found.statistic), float(found.pvalue), alternative, len(table), exact
-    )
-
-
-def rank_correlations(values: ArrayLike, levels: ArrayLike | None = None) -> np.ndarray:
-    """Computes Spearman's rank correlation between levels and values within each run.
-
-    Args:
-        values: Values, shape (runs, levels); or (levels,) for one run.
-        levels: The levels, shape (levels,); 0, 1, ... by default.
 
     Returns:
         Correlations, shape (runs,); 0 for a run whose values are all equal to rounding.
 
     Raises:
-        ValueError: Wrong shapes, fewer than two levels, equal levels only, or entries that are not finite.
+        ValueError: Wrong shapes, fewer than two levels, or entries that are not finite.
     """
-    table, given = _levels(values, levels)
-    # Rounded, so that a perfect trend is 1 in every run.
-    return np.asarray(np.round((_value_ranks(table) * _standardised(ranks(given, 0.0))).sum(-1), 12))
-
-
-def share_interval(successes: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Computes a share of successes and its exact bounds (Clopper and Pearson, 1934).
-
-    Args:
-        successes: Truth values of independent trials, shape (trials,).
-        confidence: Confidence of the interval, in (0, 1).
-
-    Returns:
-        The share, and the lower and upper end; NaN ends of a single trial.
-    """
-    share = Share.of(successes)
-    return share.estimate, *share.interval(confidence)
-
-
-def _levels(values: ArrayLike, levels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     table = np.atleast_2d(np.asarray(values, np.float64))
-    given = np.arange(table.shape[-1], dtype=np.float64) if levels is None else np.asarray(levels, np.float64)
-    if table.ndim != 2 or given.shape != table.shape[1:] or len(given) < 2 or np.ptp(given) == 0:
-        raise ValueError(
-            f"A trend needs values of shape (runs, levels) and at least two different levels, got values of shape "
-            f"{table.shape} and levels {given.tolist()}."
-        )
-    if not (np.isfinite(table).all() and np.isfinite(given).all()):
-        raise ValueError("Values and levels must be finite.")
-    return table, given
-
-
-def _value_ranks(table: np.ndarray) -> np.ndarray:
-    """Returns standardised ranks within each run; values that differ by rounding share a rank."""
-    return _standardised(np.stack([ranks(row, ROUNDING * np.abs(row).max()) for row in table]))
-
-
-def _sign_flips(
-    differences: np.ndarray, statistic: Statistic, alternative: Alternative, seed: int
-) -> tuple[float, float, bool]:
-    """Returns the statistic, its p-value when every difference may as well have the other sign, and whether exact."""
-    number = len(differences)
-    exact = 2**number <= RELABELLINGS
-    if exact:
-        flipped = (np.arange(2**number)[:, None] >> np.arange(number)) & 1
-    else:
-        flipped = np.random.default_rng(seed).integers(2, size=(RELABELLINGS, number))
-        # The observed labelling belongs to its own null distribution; without it a p-value could be 0.
-        flipped[0] = 0
-    null = statistic(np.where(flipped == 1, -differences, differences), axis=1)
-    observed = float(statistic(differences, axis=0))
-    # Relabellings that tie with the observation must not be lost to rounding.
-    slack = 1e-12 * np.abs(null).max()
-    above, below = (null >= observed - slack).mean(), (null <= observed + slack).mean()
-    p_values = {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}
-    return observed, float(p_values[alternative]), exact
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise ValueError(f"A trend needs values of shape (runs, levels) and at least two levels, got {table.shape}.")
+    if not np.isfinite(table).all():
+        raise ValueError("Values must be finite.")
+    of_values = _standardised(np.stack([ranks(row, ROUNDING * np.abs(row).max()) for row in table]))
+    # Rounded, so that a perfect trend is 1 in every run.
+    return np.asarray(np.round((of_values * _standardised(np.arange(table.shape[1]))).sum(-1), 12))
 
 
 def _standardised(ranks: np.ndarray) -> np.ndarray:
@@ -389,8 +206,3 @@ def _share_above(samples: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def _resample(task: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     return task[rng.integers(len(task), size=(resamples, len(task)))]
-
-
-def _check_alternative(alternative: str) -> None:
-    if alternative not in get_args(Alternative):
-        raise ValueError(f"The alternative must be one of {get_args(Alternative)}, got {alternative!r}.")
