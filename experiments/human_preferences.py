@@ -12,7 +12,7 @@ Nothing is tuned to people: settings are published ones or defaults. Folds share
 treat as independent what is nearly so.
 
 The preferences carry no licence and are not part of this package: `--data` names the folder that holds them. With
-`--data simulated` a teacher by regret answers instead of people, through files of the same format.
+`--data simulated` a teacher by regret answers instead of people.
 """
 
 from __future__ import annotations
@@ -25,26 +25,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from prefront.experiments import people
 from prefront.experiments.delivery_learners import prediction
-from prefront.experiments.people import (
-    LEARNED,
-    PAPER,
-    REGRETS,
-    SIMULATED,
-    PeopleSettings,
-    ahead,
-    delivery,
-    draw_task,
-    fit_learned,
-    given,
-    in_conditions,
-    load,
-    which,
-)
 from prefront.reports import plots
 from prefront.reports.claim_forms import larger, untested
 from prefront.reports.claims import Claim
-from prefront.reports.figure_forms import mean_of
+from prefront.reports.figure_forms import mean_of, plot_rows
 from prefront.reports.near_optimality import in_order
 from prefront.reports.summaries import summarise
 from prefront.runs.study import Job, Results, Rows, Study
@@ -64,7 +50,7 @@ Kind = Literal["given", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(PeopleSettings):
+class Settings(people.PeopleSettings):
     """What is compared.
 
     Attributes:
@@ -111,15 +97,15 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         nats and the accuracy on strict ones.
     """
     cell: Cell = job.cell
-    dataset = load(settings, seed, cell.condition)
+    dataset = people.load(settings, seed, cell.condition)
     count = len(dataset)
     held_out = np.array_split(np.random.default_rng((seed, 0)).permutation(count), settings.folds)
     kept = [dataset[np.setdiff1d(np.arange(count), held)] for held in held_out]
-    task = draw_task(settings, seed) if cell.kind == "learned" else None
-    names, rows = GIVEN if task is None else LEARNED, []
+    task = people.draw_task(settings, seed) if cell.kind == "learned" else None
+    names, rows = GIVEN if task is None else people.LEARNED, []
     for number, name in enumerate(names):
         facts = {"condition": cell.condition, "reward": cell.kind, "model": name}
-        fitted = fit_given(name, settings.gamma, kept) if task is None else fit_learned(name, task, kept)
+        fitted = fit_given(name, settings.gamma, kept) if task is None else people.fit_learned(name, task, kept)
         rows += [
             {**facts, "fold": fold, "held_out": len(held), **prediction(model, dataset[held])}
             for fold, (model, held) in enumerate(zip(fitted, held_out, strict=True))
@@ -134,23 +120,21 @@ def fit_given(name: str, gamma: float, datasets: Sequence[Comparisons[Any]]) -> 
     from prefront.preferences.models.expanded_regret import ExpandedRegret, Form
 
     forms: dict[str, Form] = {"expanded_regret": "expanded", "regret": "regret", "partial_return": "partial_return"}
-    model = ExpandedRegret(delivery(), PUBLISHED_WEIGHTS, forms[name], gamma)
+    model = ExpandedRegret(people.delivery(), PUBLISHED_WEIGHTS, forms[name], gamma)
     return [model.fit(dataset) for dataset in datasets]
 
 
 def claims(results: Results) -> list[Claim]:
     """Decides for each condition and, where there are several, over them."""
-    several = len(results["folds"].unique("condition")) > 1
-    return in_conditions(results, "folds", _of_one) + (_over_conditions(results) if several else [])
+    return people.claims_of_conditions(results.settings, results["folds"], _of_one, _over_conditions)
 
 
-def _of_one(results: Results, condition: str) -> list[Claim]:
+def _of_one(settings: Settings, rows: Table, condition: str) -> list[Claim]:
     """Decides which model predicts better, and whether reference figures are met."""
-    settings, rows = results.settings, results["folds"]
     one = rows.where(model="regret", reward="given", seed=rows["seed"][0])
-    how = f"{given(settings, condition, int(one['held_out'].sum()))}; {settings.folds}-fold cross-validation"
+    how = f"{people.given(settings, condition, int(one['held_out'].sum()))}; {settings.folds}-fold cross-validation"
 
-    def predicts(reward: str, ours: str, theirs: str, sentence: str, paper: str = PAPER) -> Claim:
+    def predicts(reward: str, ours: str, theirs: str, sentence: str, paper: str = people.PAPER) -> Claim:
         better, worse = (
             in_order(rows.where(reward=reward, model=name), "fold", "cross_entropy") for name in (ours, theirs)
         )
@@ -168,14 +152,14 @@ def _of_one(results: Results, condition: str) -> list[Claim]:
     better = "Regret predicts preferences better than partial return, with"
     three = "Three scales predict preferences better than the one of regret, with the true reward given."
     covers = "Successor features of a coverage set predict preferences better than those of random rewards."
-    learned = {name: f"{better} a learned reward ({label})." for name, label in REGRETS.items()}
+    learned = {name: f"{better} a learned reward ({label})." for name, label in people.REGRETS.items()}
     ledger = [
         predicts("given", "regret", "partial_return", f"{better} the true reward given and one scale."),
         predicts("given", "expanded_regret", "regret", three),
         *(predicts("learned", name, "partial_return", sentence) for name, sentence in learned.items()),
         predicts("learned", "regret_coverage", "regret", covers, paper=""),
     ]
-    if settings.data == SIMULATED:
+    if settings.data == people.SIMULATED:
         return ledger
     for name, stated in REFERENCE.get(condition, {}).items():
         mean = weighted(rows.where(reward="given", model=name), "cross_entropy")
@@ -195,32 +179,24 @@ def _of_one(results: Results, condition: str) -> list[Claim]:
     return ledger
 
 
-def _over_conditions(results: Results) -> list[Claim]:
+def _over_conditions(rows: Table) -> list[Claim]:
     """Decides which model predicts better in the mean over conditions."""
-    rows, ledger = results["folds"], []
-    for reward, labels, ours in (("given", GIVEN, ("regret",)), ("learned", LEARNED, tuple(REGRETS))):
-        for name in ours:
-            better, worse = (
-                np.array(
-                    [
-                        weighted(rows.where(condition=condition, reward=reward, model=model), "cross_entropy")
-                        for condition in rows.unique("condition")
-                    ]
-                )
-                for model in (name, "partial_return")
-            )
-            how = "with the true reward given" if reward == "given" else "with a learned reward"
-            ledger.append(
-                larger(
-                    worse,
-                    better,
-                    sentence=f"Over conditions: {labels[name]} predicts preferences better than partial return, {how}.",
-                    quantity="nats lower",
-                    note=ahead(worse, better),
-                    conditions=which(results, "folds"),
-                )
-            )
-    return ledger
+    ways = {"given": "with the true reward given", "learned": "with a learned reward"}
+    models = [
+        ("given", "regret", GIVEN["regret"]),
+        *(("learned", name, people.LEARNED[name]) for name in people.REGRETS),
+    ]
+    return [
+        people.larger_over(
+            rows.where(reward=reward),
+            {"model": "partial_return"},
+            {"model": name},
+            lambda own: weighted(own, "cross_entropy"),
+            sentence=f"Over conditions: {label} predicts preferences better than partial return, {ways[reward]}.",
+            quantity="nats lower",
+        )
+        for reward, name, label in models
+    ]
 
 
 def weighted(rows: Table, column: str) -> float:
@@ -236,20 +212,19 @@ def summary(results: Results) -> Table:
         "strict accuracy": lambda rows: weighted(rows, "accuracy"),
     }
     rows = results["folds"]
-    both = (("given", GIVEN), ("learned", LEARNED))
+    both = (("given", GIVEN), ("learned", people.LEARNED))
     return Table.concatenate([summarise(rows.where(reward=reward), keys, scores, names) for reward, names in both])
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws the cross-entropies by model, a figure for each condition."""
-    paths, estimate = [], mean_of("cross_entropy")
+    paths = []
     models = {f"{label}, given": {"reward": "given", "model": name} for name, label in GIVEN.items()}
-    models |= {label: {"reward": "learned", "model": name} for name, label in LEARNED.items()}
+    models |= {label: {"reward": "learned", "model": name} for name, label in people.LEARNED.items()}
     for condition in results["folds"].unique("condition"):
-        rows = results["folds"].where(condition=condition)
         with plots.style():
             figure, (axes,) = plots.new_figure(width=plots.PAGE_WIDTH, height=2.9)
-            plots.plot_intervals(axes, list(models), [estimate(rows.where(**one)) for one in models.values()], 0, 1, "")
+            plot_rows(axes, results["folds"].where(condition=condition), models, {"": mean_of("cross_entropy")})
             axes.axvline(np.log(2), color=plots.EXACT, linewidth=0.8, linestyle=":")
             axes.set_xlabel("held-out cross-entropy, nats\n(mean, 95 % interval over folds; dotted: chance)")
             paths += plots.save(figure, folder, f"human_preferences_{condition}")
@@ -259,7 +234,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 STUDY = Study(
     presets={
         "paper": Settings(),
-        "smoke": Settings(data=SIMULATED, folds=3, random_rewards=8, simulated_preferences=120),
+        "smoke": Settings(data=people.SIMULATED, folds=3, random_rewards=8, simulated_preferences=120),
     },
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,

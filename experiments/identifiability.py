@@ -24,6 +24,7 @@ import numpy as np
 from prefront.reports import plots, summaries
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
+from prefront.reports.figure_forms import plot_rows, quartiles_of
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_least, check_most, check_types
 from prefront.system.tables import Table
@@ -285,30 +286,17 @@ def summary(results: Results) -> Table:
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws, by study, how many pairs tell the twins apart, and what confusing them costs."""
+    rows = {label: {"study": study} for study, label in STUDIES.items()}
+    told = {"partial return": quartiles_of("partial_return_told"), "regret": quartiles_of("regret_told")}
     with plots.style():
         figure, (left, right) = plots.new_figure(columns=2, height=2.1)
-        for row, study in enumerate(STUDIES):
-            found = results["twins"].where(study=study)
-            for number, (name, label) in enumerate((("partial_return", "partial return"), ("regret", "regret"))):
-                height, label = row + 0.22 * (2 * number - 1), "" if row else label
-                _strip(left, found[f"{name}_told"], height, number, label)
-            _strip(right, np.maximum(found["scaled_return"], -2.0), row, 2, "")
+        plot_rows(left, results["twins"], rows, told)
+        plot_rows(right, results["twins"], rows, {"": quartiles_of("scaled_return")})
         right.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
-        left.set_xlabel("share of pairs answered otherwise")
-        right.set_xlabel("scaled return of the twin's optimal policy\n(below -2 drawn at -2)")
-        for axes in (left, right):
-            axes.set_yticks(range(len(STUDIES)), list(STUDIES.values()))
-            axes.set_ylim(len(STUDIES) - 0.5, -0.5)
-        left.legend(loc="center", bbox_to_anchor=(0.25, 0.5))
+        left.set_xlabel("share of pairs answered otherwise\n(median and quartiles of tasks)")
+        right.set_xlabel("scaled return of the twin's optimal policy\n(median and quartiles of tasks)")
+        left.legend(loc="best")
         return plots.save(figure, folder, "identifiability")
-
-
-def _strip(axes: Any, values: np.ndarray, height: float, number: int, label: str) -> None:
-    """Draws one dot per task, spread a little in height, and the median as a bar."""
-    spread = height + 0.14 * np.sin(2.4 * np.arange(len(values)))
-    dots = {**plots.look(number), "linestyle": "none"}
-    axes.plot(values, spread, markersize=2.5, markeredgewidth=0, alpha=0.6, label=label, **dots)
-    axes.plot([np.median(values)] * 2, [height - 0.2, height + 0.2], color=dots["color"], linewidth=2)
 
 
 STUDY = Study(

@@ -8,7 +8,7 @@ condition being one observation.
 Nothing is tuned to people. Draws share preferences, so that tests over them treat as independent what is nearly so.
 
 The preferences carry no licence and are not part of this package: `--data` names the folder that holds them. With
-`--data simulated` a teacher by regret answers instead of people, through files of the same format.
+`--data simulated` a teacher by regret answers instead of people.
 """
 
 from __future__ import annotations
@@ -21,22 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefront.experiments.people import (
-    LEARNED,
-    PAPER,
-    REGRETS,
-    SIMULATED,
-    PeopleSettings,
-    Task,
-    ahead,
-    draw_task,
-    fit_learned,
-    given,
-    in_conditions,
-    load,
-    which,
-)
-from prefront.reports.claim_forms import larger
+from prefront.experiments import people
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import level_panels
 from prefront.reports.near_optimality import more_often, near_share, percentage
@@ -52,7 +37,7 @@ THEIRS = {"model": "partial_return"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(PeopleSettings):
+class Settings(people.PeopleSettings):
     """What is compared.
 
     Attributes:
@@ -105,23 +90,23 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     from prefront.preferences.evaluation import evaluate_policy
 
     cell: Cell = job.cell
-    dataset, rows = load(settings, seed, cell.condition), []
+    dataset, rows = people.load(settings, seed, cell.condition), []
     facts = {"condition": cell.condition, "preferences": cell.preferences, "available": len(dataset)}
     if cell.preferences > len(dataset):
         return {"learning": []}
-    rng, task = np.random.default_rng((seed, cell.preferences)), draw_task(settings, seed)
+    rng, task = np.random.default_rng((seed, cell.preferences)), people.draw_task(settings, seed)
     drawn = [dataset[rng.permutation(len(dataset))[: cell.preferences]] for _ in range(settings.draws)]
-    for number, name in enumerate(LEARNED):
-        learned = policies(task, fit_learned(name, task, drawn))
+    for number, name in enumerate(people.LEARNED):
+        learned = policies(task, people.fit_learned(name, task, drawn))
         reached = evaluate_policy(task.mdp, learned, PUBLISHED_WEIGHTS, settings.gamma).scaled_return
         rows += [
             {**facts, "draw": draw, "model": name, "scaled_return": float(value)} for draw, value in enumerate(reached)
         ]
-        job.report(number + 1, len(LEARNED))
+        job.report(number + 1, len(people.LEARNED))
     return {"learning": rows}
 
 
-def policies(task: Task, models: Sequence[RewardModel]) -> np.ndarray:
+def policies(task: people.Task, models: Sequence[RewardModel]) -> np.ndarray:
     """Returns the policies that follow from fitted models, uniform over ties, shape (N, S, A).
 
     Those of learned rewards are optimal for them; an advantage or a policy is followed greedily.
@@ -137,20 +122,16 @@ def policies(task: Task, models: Sequence[RewardModel]) -> np.ndarray:
 
 def claims(results: Results) -> list[Claim]:
     """Decides who learns from less, for each condition and, where there are several, over them."""
-    several = len(results["learning"].unique("condition")) > 1
-    return in_conditions(results, "learning", _of_one) + (_over_conditions(results) if several else [])
+    return people.claims_of_conditions(results.settings, results["learning"], _of_one, _over_conditions)
 
 
 def _sentence(name: str, size: int) -> str:
-    return (
-        f"From {size:,} preferences, the regret learner ({REGRETS[name]}) is near-optimal more often than the partial "
-        "return learner."
-    )
+    learner = f"the regret learner ({people.REGRETS[name]})"
+    return f"From {size:,} preferences, {learner} is near-optimal more often than the partial return learner."
 
 
-def _of_one(results: Results, condition: str) -> list[Claim]:
-    rows = results["learning"]
-    how = given(results.settings, condition, int(rows["available"][0]))
+def _of_one(settings: Settings, rows: Table, condition: str) -> list[Claim]:
+    how = people.given(settings, condition, int(rows["available"][0]))
     return [
         more_often(
             rows.where(preferences=size),
@@ -158,44 +139,38 @@ def _of_one(results: Results, condition: str) -> list[Claim]:
             THEIRS,
             unit="draw",
             sentence=_sentence(name, size),
-            paper=PAPER,
+            paper=people.PAPER,
             stated="more often",
             conditions=f"{how}; draws without replacement from the same preferences",
         )
-        for name in REGRETS
+        for name in people.REGRETS
         for size in sorted(rows.unique("preferences"))
     ]
 
 
-def _over_conditions(results: Results) -> list[Claim]:
-    rows, ledger = results["learning"], []
+def _over_conditions(rows: Table) -> list[Claim]:
     every = [rows.where(condition=condition) for condition in rows.unique("condition")]
     # Not every condition has as many preferences as the largest number asks for.
     sizes = sorted(set.intersection(*(set(own.unique("preferences")) for own in every)))
-    for name in REGRETS:
-        for size in sizes:
-            ours, theirs = (
-                np.array([percentage(own.where(preferences=size, model=model)) for own in every])
-                for model in (name, "partial_return")
-            )
-            ledger.append(
-                larger(
-                    ours,
-                    theirs,
-                    sentence=f"Over conditions: {_sentence(name, size).replace('From', 'from', 1)}",
-                    quantity="points near-optimal",
-                    note=ahead(ours, theirs),
-                    conditions=which(results, "learning"),
-                )
-            )
-    return ledger
+    return [
+        people.larger_over(
+            rows.where(preferences=size),
+            {"model": name},
+            THEIRS,
+            percentage,
+            sentence=f"Over conditions: {_sentence(name, size).replace('From', 'from', 1)}",
+            quantity="points near-optimal",
+        )
+        for name in people.REGRETS
+        for size in sizes
+    ]
 
 
 def summary(results: Results) -> Table:
     """Returns how often each model does well, by number of preferences."""
     rows = results["learning"]
     shares = by_level(rows, "preferences", lambda own: f"{percentage(own):.0f}", "% near-optimal from {:,}")
-    return summarise(rows, {"condition": "condition", "model": "model"}, shares, LEARNED)
+    return summarise(rows, {"condition": "condition", "model": "model"}, shares, people.LEARNED)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
@@ -210,14 +185,14 @@ def plot(results: Results, folder: Path) -> list[Path]:
             f"learning_from_people_{condition}",
             panels="condition",
             level="preferences",
-            series={label: {"model": name} for name, label in LEARNED.items()},
+            series={label: {"model": name} for name, label in people.LEARNED.items()},
             estimate=lambda own: near_share(own, "draw"),
             quantity="share of draws near-optimal",
         )
     ]
 
 
-SMALL: dict[str, Any] = {"data": SIMULATED, "random_rewards": 8, "simulated_preferences": 120}
+SMALL: dict[str, Any] = {"data": people.SIMULATED, "random_rewards": 8, "simulated_preferences": 120}
 STUDY = Study(
     presets={"paper": Settings(), "smoke": Settings(**SMALL, preferences=(30,), draws=3)},
     seeds={"paper": range(1000, 1001), "smoke": range(1)},

@@ -18,10 +18,9 @@ import numpy as np
 
 from prefront.experiments.pareto_discovery_figures import METHODS, draw
 from prefront.pareto import indicators
-from prefront.reports import statistics
+from prefront.reports import statistics, summaries
 from prefront.reports.claim_forms import at_the_ceiling, bounded, in_every, larger
 from prefront.reports.claims import Claim
-from prefront.runs.cells import cell_name
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import (
     MANY,
@@ -207,21 +206,14 @@ def _point(point: np.ndarray) -> dict[str, float]:
 
 def claims(results: Results) -> list[Claim]:
     """Decides for each environment whether C-MORL finds the front, beats linear scalarisation, keeps constraints."""
-    ledger = []
+    knowledge, ledger = _knowledge(results.settings.agent_preset), []
     for name in results.settings.environments:
-        rows = {method: results["metrics"].where(environment=name, method=method) for method in METHODS}
-        if len(rows["C-MORL"]):
-            ledger.append(_whole_front(name, rows["C-MORL"]))
-        if all(len(table) for table in rows.values()):
-            ledger.append(_more_hypervolume(name, rows["C-MORL"], rows["linear"]))
-        if len(rows["C-MORL"]):
-            ledger.append(_few_violations(name, rows["C-MORL"]))
-    knowledge = _knowledge(results.settings.agent_preset)
-    return [
-        dataclasses.replace(claim, conditions=f"{claim.conditions}; {knowledge}")
-        for claim in ledger
-        if claim is not None
-    ]
+        ours, theirs = (results["metrics"].where(environment=name, method=method) for method in METHODS)
+        if len(ours):
+            more = _more_hypervolume(name, ours, theirs) if len(theirs) else None
+            ledger += [_whole_front(name, ours), more, _few_violations(name, ours)]
+    decided = [claim for claim in ledger if claim is not None]
+    return [dataclasses.replace(claim, conditions=f"{claim.conditions}; {knowledge}") for claim in decided]
 
 
 def _more_hypervolume(name: str, ours: Table, theirs: Table) -> Claim:
@@ -300,44 +292,48 @@ def _conditions(rows: Table) -> str:
 
 def summary(results: Results) -> Table:
     """Returns one row per environment and method: interquartile means over seeds, with the seconds they took."""
-    rows = []
-    for name in results.settings.environments:
-        for method in results.settings.methods:
-            found = results["metrics"].where(environment=name, method=method)
-            if not len(found):
-                continue
-            share = found["share"]
-            known = bool(np.isfinite(share).all())
-            interval = statistics.stratified_bootstrap(share if known else found["hypervolume"])
-            cell = cell_name(Cell(name, method))
-            seconds = results.timing.where(cell=cell)["cpu_seconds"] if len(results.timing) else [math.nan]
-            rows.append(
-                {
-                    "environment": name,
-                    "method": METHODS[method],
-                    "discount": float(found["gamma"][0]),
-                    "reference point": str(found["reference_point"][0]),
-                    "hypervolume": _iqm(found["hypervolume"]),
-                    "share of true": interval.estimate if known else None,
-                    "95 % interval": f"{interval.low:.4g} to {interval.high:.4g}" if len(found) > 1 else "",
-                    "true front": str(found["front_kind"][0]),
-                    "points found": f"{_iqm(found['points_found']):.4g} of {found['true_points'][0]}" if known else "",
-                    "cardinality": _iqm(found["cardinality"]),
-                    "expected utility": _iqm(found["expected_utility"]),
-                    "sparsity": _iqm(found["sparsity"]),
-                    "IGD+": _iqm(found["igd_plus"]) if known else None,
-                    "steps": _iqm(found["environment_steps"]),
-                    "violations": _iqm(found["finished_violations"]) if method == "C-MORL" else None,
-                    "evaluation steps": _iqm(found["evaluation_steps"]),
-                    "CPU seconds": _iqm(seconds),
-                    "seeds": len(found),
-                }
-            )
-    return Table.from_rows(rows)
+
+    def iqm(column: str) -> summaries.Cell:
+        return lambda rows: float(statistics.iqm(rows[column]))
+
+    def where_known(cell: summaries.Cell, otherwise: Any = None) -> summaries.Cell:
+        return lambda rows: cell(rows) if np.isfinite(rows["share"]).all() else otherwise
+
+    def interval(rows: Table) -> str:
+        found = _interval(rows)
+        return f"{found.low:.4g} to {found.high:.4g}" if len(rows) > 1 else ""
+
+    def seconds(rows: Table) -> float:
+        timed = results.timing.where(cell=rows["cell"][0]) if len(results.timing) else {"cpu_seconds": math.nan}
+        return float(statistics.iqm(timed["cpu_seconds"]))
+
+    def found_of_all(rows: Table) -> str:
+        return f"{iqm('points_found')(rows):.4g} of {rows['true_points'][0]}"
+
+    cells: dict[str, summaries.Cell] = {
+        "discount": lambda rows: float(rows["gamma"][0]),
+        "reference point": lambda rows: str(rows["reference_point"][0]),
+        "hypervolume": iqm("hypervolume"),
+        "share of true": where_known(lambda rows: _interval(rows).estimate),
+        "95 % interval": interval,
+        "true front": lambda rows: str(rows["front_kind"][0]),
+        "points found": where_known(found_of_all, ""),
+        "cardinality": iqm("cardinality"),
+        "expected utility": iqm("expected_utility"),
+        "sparsity": iqm("sparsity"),
+        "IGD+": where_known(iqm("igd_plus")),
+        "steps": iqm("environment_steps"),
+        "violations": lambda rows: iqm("finished_violations")(rows) if rows["method"][0] == "C-MORL" else None,
+        "evaluation steps": iqm("evaluation_steps"),
+        "CPU seconds": seconds,
+        "seeds": len,
+    }
+    return summaries.summarise(results["metrics"], {"environment": "environment", "method": "method"}, cells, METHODS)
 
 
-def _iqm(values: Any) -> float:
-    return float(statistics.iqm(values))
+def _interval(rows: Table) -> statistics.Interval:
+    """Returns the interval of the share of the true hypervolume, or of the hypervolume where no front is known."""
+    return statistics.stratified_bootstrap(rows["share" if np.isfinite(rows["share"]).all() else "hypervolume"])
 
 
 STUDY = Study(

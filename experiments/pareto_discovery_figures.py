@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefront.reports import plots, statistics
+from prefront.reports.figure_forms import Estimate, plot_rows
 from prefront.runs.study import Results
 from prefront.system.tables import Table
 
@@ -109,16 +110,20 @@ def _plot_shares(results: Results, folder: Path) -> list[Path]:
     if not names:
         return []
     figure, (axes,) = plots.new_figure(width=plots.PAGE_WIDTH, height=0.7 + 0.32 * len(names))
-    for number, method in enumerate(methods):
-        estimates = []
-        for name in names:
-            interval = statistics.stratified_bootstrap(metrics.where(environment=name, method=method)["share"])
-            estimates.append((interval.estimate, interval.low, interval.high))
-        plots.plot_intervals(axes, names, estimates, number, len(methods), METHODS[method])
+    estimates = {METHODS[method]: _share_of(method) for method in methods}
+    plot_rows(axes, metrics, {name: {"environment": name} for name in names}, estimates)
     axes.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
     axes.set_xlabel("hypervolume / hypervolume of the exact or best known front (IQM, 95 % bootstrap interval)")
     axes.legend(loc="best")
     return plots.save(figure, folder, "hypervolume_shares")
+
+
+def _share_of(method: str) -> Estimate:
+    def estimate(rows: Table) -> tuple[float, float, float]:
+        interval = statistics.stratified_bootstrap(rows.where(method=method)["share"])
+        return interval.estimate, interval.low, interval.high
+
+    return estimate
 
 
 def _points(table: Table, **equal: Any) -> np.ndarray:

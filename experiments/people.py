@@ -1,24 +1,25 @@
 """What the studies of published human preferences share: the data, their task, models that learn, and conditions.
 
 The preferences carry no licence and are not part of this package: `--data` names the folder that holds them. With
-`--data simulated` a teacher by regret answers instead of people, through files of the same format.
+`--data simulated` a teacher by regret answers instead of people.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from prefront.reports.claim_forms import larger
 from prefront.reports.claims import Claim
-from prefront.runs.study import Results
+from prefront.reports.near_optimality import Where
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.checks import nearest_names as nearest
+from prefront.system.tables import Table
 
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
@@ -156,40 +157,19 @@ def load(settings: PeopleSettings, seed: int, condition: str) -> Comparisons[Any
     """Reads the preferences of a condition, or simulates some."""
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.envs.human_delivery import load_human_delivery
-
-    if settings.data != SIMULATED:
-        return load_human_delivery(settings.data, condition, delivery(), PUBLISHED_WEIGHTS)
-    with tempfile.TemporaryDirectory() as folder:
-        write_simulated(Path(folder), settings, seed)
-        return load_human_delivery(folder, SIMULATED, delivery(), PUBLISHED_WEIGHTS)
-
-
-def write_simulated(folder: Path, settings: PeopleSettings, seed: int) -> None:
-    """Writes answers of a teacher by regret in the published format."""
-    from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS
-    from prefront.exact.mdp import expected_rewards, solve
     from prefront.preferences.choice import Choice, Linear
     from prefront.preferences.segment_scores import segment_margin
     from prefront.preferences.segments import sample_segments
     from prefront.preferences.teachers import Teacher
 
-    mdp, rng = delivery(), np.random.default_rng((seed, 2**16))
-    shown = [sample_segments(mdp, settings.simulated_preferences, 3, rng, absorbing=True) for _ in range(2)]
+    mdp = delivery()
+    if settings.data != SIMULATED:
+        return load_human_delivery(settings.data, condition, mdp, PUBLISHED_WEIGHTS)
+    rng = np.random.default_rng((seed, 2**16))
     margin = segment_margin("deterministic_regret", Linear(PUBLISHED_WEIGHTS), mdp=mdp, gamma=settings.gamma)
     teacher = Teacher(margin, Choice(rationality=0.3))
-    answers = teacher.ask(shown[1], shown[0], rng)
-    values = solve(mdp, expected_rewards(mdp, PUBLISHED_WEIGHTS), settings.gamma).values
-    first, second = (
-        np.stack([segments.features() @ PUBLISHED_WEIGHTS, values[segments.start], values[segments.end]], 1)
-        for segments in (answers.first, answers.second)
-    )
-    paths = []
-    for segments in shown:
-        begin = np.stack(np.unravel_index(segments.start, (10, 10)), 1)
-        paths.append(np.concatenate([begin[:, None], MOVES[segments.actions]], 1))
-    np.save(folder / f"{SIMULATED}_X.npy", first - second)
-    np.save(folder / f"{SIMULATED}_Y.npy", answers.labels)
-    np.save(folder / f"{SIMULATED}_segment_pairs.npy", np.stack(paths, 1))
+    shown = [sample_segments(mdp, settings.simulated_preferences, 3, rng, absorbing=True) for _ in range(2)]
+    return teacher.ask(shown[1], shown[0], rng)
 
 
 def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> list[RewardModel]:
@@ -217,32 +197,37 @@ def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> 
     return fit_many([models[name]()] * len(datasets), datasets)
 
 
-def in_conditions(results: Results, table: str, decide: Callable[[Results, str], list[Claim]]) -> list[Claim]:
-    """Returns the claims about each condition; those about people name it, and how many of the published there are.
+def claims_of_conditions(
+    settings: PeopleSettings,
+    rows: Table,
+    of_one: Callable[[Any, Table, str], list[Claim]],
+    over: Callable[[Table], list[Claim]],
+) -> list[Claim]:
+    """Returns the claims about each condition and, where there are several, over them.
 
     Args:
-        results: The results of all conditions.
-        table: Their table.
-        decide: Makes the claims from the results of one condition and from its name.
+        settings: Whose preferences.
+        rows: Rows of all conditions.
+        of_one: Makes the claims about one condition from the settings, its rows and its name. Those about people are
+            given its name, and say how many of the published conditions there are.
+        over: Makes the claims over conditions.
     """
-    ledger = []
-    for name in results[table].unique("condition"):
-        own = decide(Results(results.settings, {table: results[table].where(condition=name)}), name)
-        if results.settings.data != SIMULATED:
-            studied = which(results, table)
+    names, ledger = rows.unique("condition"), []
+    for name in names:
+        own = of_one(settings, rows.where(condition=name), name)
+        if settings.data != SIMULATED:
             own = [
                 dataclasses.replace(
-                    claim, sentence=f"{name}: {claim.sentence}", conditions=f"{claim.conditions}; {studied}"
+                    claim, sentence=f"{name}: {claim.sentence}", conditions=f"{claim.conditions}; {_which(rows)}"
                 )
                 for claim in own
             ]
         ledger += own
-    return ledger
+    return ledger + (over(rows) if len(names) > 1 else [])
 
 
-def which(results: Results, table: str) -> str:
-    """Says which of the published conditions were studied."""
-    names = results[table].unique("condition")
+def _which(rows: Table) -> str:
+    names = rows.unique("condition")
     return f"{len(names)} of the {PUBLISHED_CONDITIONS} published conditions studied: {', '.join(names)}"
 
 
@@ -254,6 +239,17 @@ def given(settings: PeopleSettings, condition: str, count: int) -> str:
     return f"{source}; delivery task, discount {settings.gamma:g}"
 
 
-def ahead(ours: np.ndarray, theirs: np.ndarray) -> str:
-    """Says how two are paired over conditions."""
-    return f"paired by condition; larger in {int((ours > theirs).sum())} of {len(ours)} conditions"
+def larger_over(rows: Table, ours: Where, theirs: Where, value: Callable[[Table], float], **words: Any) -> Claim:
+    """Claims that a figure of ours is larger in the mean over conditions.
+
+    Args:
+        rows: Rows of all conditions.
+        ours: What the columns of ours equal.
+        theirs: What the columns of theirs equal.
+        value: The figure, a function of the rows of one condition.
+        **words: Further arguments of `prefront.reports.claim_forms.larger`.
+    """
+    every = [rows.where(condition=name) for name in rows.unique("condition")]
+    first, second = (np.array([value(own.where(**one)) for own in every]) for one in (ours, theirs))
+    note = f"paired by condition; larger in {int((first > second).sum())} of {len(every)} conditions"
+    return larger(first, second, note=note, conditions=_which(rows), **words)

@@ -18,20 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from prefront.experiments.delivery_learners import (
-    LABELS,
-    NAMES,
-    PAPER,
-    Pair,
-    Settings,
-    cells,
-    conditions,
-    fit_pairs,
-    label,
-    plot_shares,
-    summary,
-    where,
-)
+from prefront.experiments import delivery_learners as delivery
 from prefront.reports import plots
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
@@ -39,26 +26,26 @@ from prefront.reports.figure_forms import plot_levels
 from prefront.reports.near_optimality import NEAR_OPTIMAL, more_often, more_often_at_every, points_apart
 from prefront.runs.study import Job, Results, Rows, Study
 
-OWN: tuple[Pair, Pair] = (("regret", "regret"), ("partial_return", "partial_return"))
-OTHER: tuple[Pair, Pair] = (("partial_return", "regret"), ("regret", "partial_return"))
+OWN: tuple[delivery.Pair, delivery.Pair] = (("regret", "regret"), ("partial_return", "partial_return"))
+OTHER: tuple[delivery.Pair, delivery.Pair] = (("partial_return", "regret"), ("regret", "partial_return"))
 HEADLINE_POINTS, HEADLINE_SIZE = 10, 100
 GOOD_PREDICTION = 0.98
 
 
-def run(settings: Settings, seed: int, job: Job) -> Mapping[str, Rows]:
+def run(settings: delivery.Settings, seed: int, job: Job) -> Mapping[str, Rows]:
     """Fits both learners to the answers of both generators; `prefront.experiments.delivery_learners` has the tables."""
-    return fit_pairs(settings, seed, job, (*OWN, *OTHER))
+    return delivery.fit_pairs(settings, seed, job, (*OWN, *OTHER))
 
 
 def claims(results: Results) -> list[Claim]:
     """Decides for each kind of answers who learns more from its own data, and from that of the other."""
-    return [claim for labels in LABELS for claim in _of_answers(results, labels)] + [_good(results)]
+    return [claim for labels in delivery.LABELS for claim in _of_answers(results, labels)] + [_good(results)]
 
 
 def _of_answers(results: Results, labels: str) -> list[Claim]:
     rows = results["fits"].where(labels=labels)
-    own, other = [where(pair) for pair in OWN], [where(pair) for pair in OTHER]
-    words: dict[str, Any] = {"paper": PAPER, "conditions": conditions(results, labels)}
+    own, other = [delivery.where(pair) for pair in OWN], [delivery.where(pair) for pair in OTHER]
+    words: dict[str, Any] = {"paper": delivery.PAPER, "conditions": delivery.conditions(results, labels)}
     every = {"level": "preferences", "stated": "at every one", **words}
     ledger = []
     if HEADLINE_SIZE in results.settings.preferences:
@@ -87,7 +74,7 @@ def _good(results: Results) -> Claim:
     words: dict[str, Any] = {
         "sentence": f"Rewards that predict at least {100 * GOOD_PREDICTION:g} % of fresh strict preferences have "
         "near-optimal policies.",
-        "conditions": conditions(results, labels),
+        "conditions": delivery.conditions(results, labels),
     }
     if not len(rows):
         nothing = "no fit predicts so well"
@@ -106,13 +93,13 @@ def _good(results: Results) -> Claim:
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws near-optimality by number of preferences, what the other's data cost, and return against prediction."""
-    fits, kinds, size = results["fits"], list(LABELS), max(results.settings.preferences)
-    paths = plot_shares(results, folder, "matrix", (*OWN, *OTHER), "preferences")
+    fits, kinds, size = results["fits"], list(delivery.LABELS), max(results.settings.preferences)
+    paths = delivery.plot_shares(results, folder, "matrix", (*OWN, *OTHER), "preferences")
     with plots.style():
         figure, (left, right) = plots.new_figure(columns=2, height=2.5)
         for number, (own, other) in enumerate(zip(OWN, OTHER[::-1], strict=True)):
-            series = {f"{NAMES[own[0]]}, {labels}": {"labels": labels} for labels in kinds}
-            lost = points_apart(where(own), where(other))
+            series = {f"{delivery.NAMES[own[0]]}, {labels}": {"labels": labels} for labels in kinds}
+            lost = points_apart(delivery.where(own), delivery.where(other))
             plot_levels(left, fits, "preferences", series, lost, first=number * len(kinds))
         left.axhline(0.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
         left.set(ylabel="points near-optimal lost", title="own data minus the other model's")
@@ -121,9 +108,10 @@ def plot(results: Results, folder: Path) -> list[Path]:
         left.legend(loc="upper center", ncols=2, fontsize=7)
         largest = fits.where(labels=kinds[0], preferences=size)
         for number, pair in enumerate((OWN[0], OTHER[1], OTHER[0], OWN[1])):
-            rows, dots = largest.where(**where(pair)), {**plots.look(number), "linestyle": "none", "alpha": 0.6}
+            rows = largest.where(**delivery.where(pair))
+            dots = {**plots.look(number), "linestyle": "none", "alpha": 0.6}
             clipped = np.maximum(rows["scaled_return"], -1.0)
-            right.plot(rows["accuracy"], clipped, markersize=3, markeredgewidth=0, label=label(pair), **dots)
+            right.plot(rows["accuracy"], clipped, markersize=3, markeredgewidth=0, label=delivery.label(pair), **dots)
         right.axhline(NEAR_OPTIMAL, color=plots.EXACT, linewidth=0.8, linestyle=":")
         right.set(xlabel="accuracy on fresh strict preferences", ylabel="scaled return (below -1 drawn at -1)")
         right.set_title(f"{size:,} {kinds[0]} preferences")
@@ -131,15 +119,15 @@ def plot(results: Results, folder: Path) -> list[Path]:
         return paths + plots.save(figure, folder, "misspecification")
 
 
-SMOKE = Settings(mdps=4, chunk=4, preferences=(3, 30), random_rewards=6, test_preferences=100)
+SMOKE = delivery.Settings(mdps=4, chunk=4, preferences=(3, 30), random_rewards=6, test_preferences=100)
 STUDY = Study(
-    presets={"paper": Settings(), "smoke": SMOKE},
+    presets={"paper": delivery.Settings(), "smoke": SMOKE},
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,
-    cells=cells,
+    cells=delivery.cells,
     claims=[claims],
     figures=[plot],
-    summary=summary,
+    summary=delivery.summary,
 )
 
 

@@ -10,28 +10,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefront.experiments.delivery_learners import (
-    LABELS,
-    PAPER,
-    Pair,
-    Settings,
-    cells,
-    conditions,
-    fit_pairs,
-    plot_shares,
-    summary,
-    where,
-)
+from prefront.experiments import delivery_learners as delivery
 from prefront.reports.claims import Claim
 from prefront.reports.near_optimality import more_often_at_every
 from prefront.runs.study import Job, Results, Rows, Study
 
-PAIRS: tuple[Pair, Pair] = (("regret", "regret"), ("partial_return", "partial_return"))
+PAIRS: tuple[delivery.Pair, delivery.Pair] = (("regret", "regret"), ("partial_return", "partial_return"))
 
 
-def run(settings: Settings, seed: int, job: Job) -> Mapping[str, Rows]:
+def run(settings: delivery.Settings, seed: int, job: Job) -> Mapping[str, Rows]:
     """Fits each learner to its own data; `prefront.experiments.delivery_learners` has the tables."""
-    return fit_pairs(settings, seed, job, PAIRS)
+    return delivery.fit_pairs(settings, seed, job, PAIRS)
 
 
 def claims(results: Results) -> list[Claim]:
@@ -40,32 +29,32 @@ def claims(results: Results) -> list[Claim]:
     return [
         more_often_at_every(
             results["fits"].where(labels=labels, preferences=size),
-            *map(where, PAIRS),
+            *map(delivery.where, PAIRS),
             level="length",
             sentence=f"Each on its own {labels} preferences, the regret learner is better at every length of segments.",
-            paper=PAPER,
+            paper=delivery.PAPER,
             stated="at every one",
-            conditions=f"{conditions(results, labels)}, {size} preferences",
+            conditions=f"{delivery.conditions(results, labels)}, {size} preferences",
         )
-        for labels in LABELS
+        for labels in delivery.LABELS
     ]
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws near-optimality by length of segments."""
-    return plot_shares(results, folder, "lengths", PAIRS, "length")
+    return delivery.plot_shares(results, folder, "lengths", PAIRS, "length")
 
 
-LENGTHS = Settings(preferences=(100,), lengths=(1, 3, 6, 9, 12, 15))
-SMOKE = Settings(mdps=4, chunk=4, preferences=(30,), lengths=(1, 6), random_rewards=6, test_preferences=100)
+LENGTHS = delivery.Settings(preferences=(100,), lengths=(1, 3, 6, 9, 12, 15))
+SMOKE = delivery.Settings(mdps=4, chunk=4, preferences=(30,), lengths=(1, 6), random_rewards=6, test_preferences=100)
 STUDY = Study(
     presets={"paper": LENGTHS, "smoke": SMOKE},
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,
-    cells=cells,
+    cells=delivery.cells,
     claims=[claims],
     figures=[plot],
-    summary=summary,
+    summary=delivery.summary,
 )
 
 

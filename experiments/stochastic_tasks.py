@@ -12,23 +12,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefront.experiments.delivery_learners import (
-    LABELS,
-    PAPER,
-    Pair,
-    Settings,
-    cells,
-    conditions,
-    fit_pairs,
-    plot_shares,
-    summary,
-    where,
-)
+from prefront.experiments import delivery_learners as delivery
 from prefront.reports.claims import Claim
 from prefront.reports.near_optimality import more_often_at_every
 from prefront.runs.study import Job, Results, Rows, Study
 
-PAIRS: tuple[Pair, ...] = (
+PAIRS: tuple[delivery.Pair, ...] = (
     ("regret", "regret"),
     ("partial_return", "partial_return"),
     ("partial_return", "regret"),
@@ -36,9 +25,9 @@ PAIRS: tuple[Pair, ...] = (
 )
 
 
-def run(settings: Settings, seed: int, job: Job) -> Mapping[str, Rows]:
+def run(settings: delivery.Settings, seed: int, job: Job) -> Mapping[str, Rows]:
     """Fits all learners; `prefront.experiments.delivery_learners` has the tables."""
-    return fit_pairs(settings, seed, job, PAIRS, "risky")
+    return delivery.fit_pairs(settings, seed, job, PAIRS, "risky")
 
 
 def claims(results: Results) -> list[Claim]:
@@ -46,33 +35,33 @@ def claims(results: Results) -> list[Claim]:
     return [
         more_often_at_every(
             results["fits"].where(labels=labels),
-            *map(where, PAIRS[:2]),
+            *map(delivery.where, PAIRS[:2]),
             level="preferences",
             sentence=f"Each on its own {labels} preferences, the regret learner is better where transitions are "
             "stochastic.",
-            paper=PAPER,
+            paper=delivery.PAPER,
             stated="at every one",
-            conditions=conditions(results, labels, "with stochastic transitions, "),
+            conditions=delivery.conditions(results, labels, "with stochastic transitions, "),
         )
-        for labels in LABELS
+        for labels in delivery.LABELS
     ]
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws near-optimality by number of preferences."""
-    return plot_shares(results, folder, "risky", PAIRS, "preferences")
+    return delivery.plot_shares(results, folder, "risky", PAIRS, "preferences")
 
 
-RISKY = Settings(preferences=(10, 100, 300), random_rewards=40)
-SMOKE = Settings(mdps=2, chunk=4, preferences=(30,), random_rewards=6, test_preferences=100)
+RISKY = delivery.Settings(preferences=(10, 100, 300), random_rewards=40)
+SMOKE = delivery.Settings(mdps=2, chunk=4, preferences=(30,), random_rewards=6, test_preferences=100)
 STUDY = Study(
     presets={"paper": RISKY, "smoke": SMOKE},
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,
-    cells=cells,
+    cells=delivery.cells,
     claims=[claims],
     figures=[plot],
-    summary=summary,
+    summary=delivery.summary,
 )
 
 

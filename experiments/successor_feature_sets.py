@@ -12,72 +12,61 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefront.experiments.delivery_learners import (
-    LABELS,
-    Pair,
-    Settings,
-    cells,
-    conditions,
-    fit_pairs,
-    plot_shares,
-    summary,
-    where,
-)
+from prefront.experiments import delivery_learners as delivery
 from prefront.reports.claim_forms import in_every
 from prefront.reports.claims import Claim
 from prefront.reports.near_optimality import more_often, near
 from prefront.runs.study import Job, Results, Rows, Study
 
-RANDOM: Pair = ("regret", "regret")
+RANDOM: delivery.Pair = ("regret", "regret")
 # Where the values of the learners come from.
-VALUES: dict[Pair, str] = {
+VALUES: dict[delivery.Pair, str] = {
     RANDOM: "features of random rewards",
     ("regret_coverage", "regret"): "features of a coverage set",
     ("regret_exact", "regret"): "exact values of what it learns",
 }
 
 
-def run(settings: Settings, seed: int, job: Job) -> Mapping[str, Rows]:
+def run(settings: delivery.Settings, seed: int, job: Job) -> Mapping[str, Rows]:
     """Fits all three learners; `prefront.experiments.delivery_learners` has the tables."""
-    return fit_pairs(settings, seed, job, tuple(VALUES))
+    return delivery.fit_pairs(settings, seed, job, tuple(VALUES))
 
 
 def claims(results: Results) -> list[Claim]:
     """Decides for each kind of answers and set whether the largest number of preferences leaves failures."""
-    return [claim for labels in LABELS for pair in VALUES for claim in _of(results, labels, pair)]
+    return [claim for labels in delivery.LABELS for pair in VALUES for claim in _of(results, labels, pair)]
 
 
-def _of(results: Results, labels: str, pair: Pair) -> list[Claim]:
+def _of(results: Results, labels: str, pair: delivery.Pair) -> list[Claim]:
     size = max(results.settings.preferences)
-    rows, how = results["fits"].where(labels=labels, preferences=size), conditions(results, labels)
+    rows, how = results["fits"].where(labels=labels, preferences=size), delivery.conditions(results, labels)
     given = f"{size:,} {labels} regret preferences"
     none = f"With {VALUES[pair]}, {given} leave the regret learner no failure."
-    ledger = [
-        in_every(near(rows.where(**where(pair))), sentence=none, quantity="of the tasks near-optimal", conditions=how)
-    ]
+    reached = near(rows.where(**delivery.where(pair)))
+    ledger = [in_every(reached, sentence=none, quantity="of the tasks near-optimal", conditions=how)]
     if pair != RANDOM:
         sentence = (
             f"At {given}, with {VALUES[pair]} the regret learner is near-optimal more often than with {VALUES[RANDOM]}."
         )
-        ledger.append(more_often(rows, where(pair), where(RANDOM), sentence=sentence, conditions=how))
+        ledger.append(more_often(rows, delivery.where(pair), delivery.where(RANDOM), sentence=sentence, conditions=how))
     return ledger
 
 
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws near-optimality by number of preferences."""
-    return plot_shares(results, folder, "features", tuple(VALUES), "preferences")
+    return delivery.plot_shares(results, folder, "features", tuple(VALUES), "preferences")
 
 
-SETS = Settings(preferences=(300, 3000))
-SMOKE = Settings(mdps=4, chunk=4, preferences=(30,), random_rewards=6, test_preferences=100)
+SETS = delivery.Settings(preferences=(300, 3000))
+SMOKE = delivery.Settings(mdps=4, chunk=4, preferences=(30,), random_rewards=6, test_preferences=100)
 STUDY = Study(
     presets={"paper": SETS, "smoke": SMOKE},
     seeds={"paper": range(1000, 1001), "smoke": range(1)},
     run=run,
-    cells=cells,
+    cells=delivery.cells,
     claims=[claims],
     figures=[plot],
-    summary=summary,
+    summary=delivery.summary,
 )
 
 

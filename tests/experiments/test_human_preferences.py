@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from prefront.cli import main
+from prefront.envs.delivery import MOVES, PUBLISHED_WEIGHTS
 from prefront.experiments import human_preferences as study
 from prefront.experiments import people
 from prefront.preferences.models.base import cross_entropy
@@ -32,7 +33,7 @@ def found(carry_out):
     return carry_out(study.STUDY)
 
 
-def test_simulated_people_pass_through_the_published_format(found, tmp_path):
+def test_simulated_people_are_predicted_by_what_they_choose_by(found, tmp_path):
     given = found["folds"].where(reward="given")
     assert given.where(model="regret")["held_out"].sum() == SMOKE.simulated_preferences
     means = {name: study.weighted(given.where(model=name), "cross_entropy") for name in study.GIVEN}
@@ -64,10 +65,15 @@ def folder(tmp_path_factory):
     """Three small conditions in the published format; the name of one begins another's."""
     made = tmp_path_factory.mktemp("people")
     for number, name in enumerate(("Taught", "Taught-More_full_filtered", "Untaught")):
-        small = dataclasses.replace(SMOKE, simulated_preferences=40 + number)
-        people.write_simulated(made, small, number)
-        for part in ("X", "Y", "segment_pairs"):
-            (made / f"{people.SIMULATED}_{part}.npy").rename(made / f"{name}_{part}.npy")
+        answers = people.load(dataclasses.replace(SMOKE, simulated_preferences=40 + number), number, "simulated")
+        # The files count their second segment as ours.
+        shown = (answers.second, answers.first)
+        start = [np.stack(np.unravel_index(segments.start, (10, 10)), 1)[:, None] for segments in shown]
+        paths = [np.concatenate([at, MOVES[one.actions]], 1) for at, one in zip(start, shown, strict=True)]
+        returns = (answers.first.features() - answers.second.features()) @ PUBLISHED_WEIGHTS
+        np.save(made / f"{name}_X.npy", np.stack([returns, 0 * returns, 0 * returns], 1))
+        np.save(made / f"{name}_Y.npy", answers.labels)
+        np.save(made / f"{name}_segment_pairs.npy", np.stack(paths, 1))
     return made
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from prefront.experiments import delivery_learners as delivery
 from prefront.experiments import regret_preferences as study
 from prefront.runs.study import Results
 from prefront.system.tables import Table
@@ -12,7 +13,7 @@ PAIRS = {
     ("partial_return", "regret"): "theirs",
     ("regret", "partial_return"): "other",
 }
-HAND = study.Settings(mdps=40, preferences=(10, 100))
+HAND = delivery.Settings(mdps=40, preferences=(10, 100))
 
 
 def ledger(own, theirs, other):
@@ -22,7 +23,7 @@ def ledger(own, theirs, other):
         {"seed": 0, "cell": "0", "task": task, "labels": labels, "length": 3}
         | {"preferences": size, "learner": learner, "generator": generator, "cross_entropy": 0.1}
         | {"accuracy": 0.99, "scaled_return": 0.99 if task < share[kind][i] * 40 else -task}
-        for labels in study.LABELS
+        for labels in delivery.LABELS
         for (learner, generator), kind in PAIRS.items()
         for i, size in enumerate(HAND.preferences)
         for task in range(40)

@@ -1,4 +1,4 @@
-"""Forms of figures over stored tables: estimates with intervals by level, for several series and panels."""
+"""Forms of figures over stored tables: estimates with intervals by level or by row, for several series and panels."""
 
 from __future__ import annotations
 
@@ -72,6 +72,20 @@ def plot_levels(
     axes.set_xticks(levels, [f"{one:,}" for one in levels])
     axes.minorticks_off()
     axes.set_xlabel(name or level)
+
+
+def plot_rows(axes: Axes, table: Table, rows: Series, estimates: Mapping[str, Estimate]) -> None:
+    """Draws estimates with their intervals beside each other, from top to bottom.
+
+    Args:
+        axes: Where to.
+        table: Rows of the table.
+        rows: Names of what is drawn in a row, each with what the columns equal.
+        estimates: Names in the legend, each with the function of a row's part of the table.
+    """
+    for number, (label, estimate) in enumerate(estimates.items()):
+        found = [estimate(table.where(**where)) for where in rows.values()]
+        plots.plot_intervals(axes, list(rows), found, number, len(estimates), label)
 
 
 def level_panels(
