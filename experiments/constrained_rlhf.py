@@ -17,13 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from prefront.experiments.token_worlds import (
-    LearnerSettings,
-    WorldSettings,
-    conditions,
-    constrained_curve,
-    proxy_points,
-)
+from prefront.experiments import token_worlds
+from prefront.experiments.token_worlds import LearnerSettings, WorldSettings
 from prefront.reports.bands import BELOW, curves, draw_panels
 from prefront.reports.claim_forms import bounded, larger
 from prefront.reports.claims import Claim
@@ -101,10 +96,9 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     Returns:
         `curves`: rows of `prefront.experiments.token_worlds` with `method`.
     """
-    joint, _ = proxy_points(settings.world, seed, settings.samples)
-    name, times = job.cell.method, settings.longer
-    rows = constrained_curve(settings.world, seed, job, name, joint, settings.learner, times=times)
-    return {"curves": [{"method": name, **row} for row in rows]}
+    joint, _ = token_worlds.proxy_points(settings.world, seed, settings.samples)
+    rows = token_worlds.constrained_curve(settings, seed, job, job.cell.method, joint, times=settings.longer)
+    return {"curves": [{"method": job.cell.method, **row} for row in rows]}
 
 
 def endings(results: Results) -> Table:
@@ -133,7 +127,7 @@ def endings(results: Results) -> Table:
 def claims(results: Results) -> list[Claim]:
     """Returns the ledger: what the paper says of its figures, then what needs the exact optimum."""
     ends, longer = endings(results), f"when it trains {results.settings.longer} times longer."
-    on, ledger = conditions(results.settings, PLACED), []
+    on, ledger = token_worlds.conditions(results.settings, PLACED), []
 
     def claim(
         form: Callable[..., Claim], sentence: str, figure: str, quantity: str, *values: Any, **words: Any

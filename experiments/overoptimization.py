@@ -14,16 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront.experiments.token_worlds import (
-    LearnerSettings,
-    Row,
-    WorldSettings,
-    best_of_n_curve,
-    conditions,
-    exact_path,
-    learned_curve,
-    whole_settings,
-)
+from prefront.experiments import token_worlds
+from prefront.experiments.token_worlds import LearnerSettings, Row, WorldSettings
 from prefront.reports.bands import ABOVE, curves, draw_panels
 from prefront.reports.claim_forms import bounded, larger, share, trend
 from prefront.reports.claims import Claim
@@ -92,7 +84,7 @@ class Settings:
     def check(self) -> None:
         """Builds the settings of all worlds."""
         for world in self.worlds:
-            whole_settings(world)
+            token_worlds.whole_settings(world)
 
     @property
     def worlds(self) -> list[WorldSettings]:
@@ -124,7 +116,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     for world in settings.worlds if source != "ppo" else [settings.world]:
         rows += _labelled(source, world, _curve(settings, world, seed, job))
     if source == "exact":
-        best = best_of_n_curve(settings.world, seed, settings.largest_n, settings.pools)
+        best = token_worlds.best_of_n_curve(settings.world, seed, settings.largest_n, settings.pools)
         rows += _labelled("best_of_n", settings.world, best)
     return {"curves": rows}
 
@@ -137,8 +129,9 @@ def _curve(settings: Settings, world: WorldSettings, seed: int, job: Job) -> lis
     from prefront.agents.constrained_rlhf import method_settings
 
     if job.cell.source == "exact":
-        return exact_path(world, seed, (1.0, 1.0), settings.points, settings.samples)
-    return learned_curve(world, seed, job, method_settings(job.cell.source), settings.learner)
+        return token_worlds.exact_path(world, seed, (1.0, 1.0), settings.points, settings.samples)
+    own = dataclasses.replace(settings, world=world)
+    return token_worlds.learned_curve(own, seed, job, method_settings(job.cell.source))
 
 
 def _by_source(results: Results) -> dict[str, Table]:
@@ -150,7 +143,8 @@ def _by_source(results: Results) -> dict[str, Table]:
 def claims(results: Results) -> list[Claim]:
     """Decides what Gao et al. and Moskovitz et al. say of such curves, as far as these worlds show it."""
     shown, ledger = _by_source(results), []
-    on: dict[str, Any] = {"conditions": conditions(results.settings, f"{results.settings.world.pairs} pairs")}
+    pairs = f"{results.settings.world.pairs} pairs"
+    on: dict[str, Any] = {"conditions": token_worlds.conditions(results.settings, pairs)}
     for source, form in ((one, BEST_FORM[one]) for one in shown if one in BEST_FORM):
         name, found, moved = SOURCES[source], peaks(shown[source]), _peaks_by_correlation(results, source)
         (other,), levels = set(FORMS) - {form}, moved.unique("correlation")

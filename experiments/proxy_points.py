@@ -15,19 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prefront.experiments import token_worlds
 from prefront.experiments.constrained_rlhf import LAST_SHARE, METHODS, PAPER, PLACED
-from prefront.experiments.token_worlds import (
-    LearnerSettings,
-    Row,
-    WorldSettings,
-    conditions,
-    constrained_curve,
-    constrained_optimum,
-    exact_curve,
-    exact_path,
-    learned_curve,
-    proxy_points,
-)
+from prefront.experiments.token_worlds import LearnerSettings, Row, WorldSettings
 from prefront.reports.bands import ABOVE, curves, draw_panels, intervals
 from prefront.reports.claim_forms import larger, share
 from prefront.reports.claims import Claim, claim_of
@@ -91,14 +81,14 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         return {"curves": _optimised(settings, seed, job), "points": _points(settings, seed)}
     rows: list[Row] = []
     for place, thresholds in places(settings, seed).items():
-        curve = constrained_curve(settings.world, seed, job, "xi_ppo", thresholds, settings.learner)
+        curve = token_worlds.constrained_curve(settings, seed, job, "xi_ppo", thresholds)
         rows += [{"place": place, **row} for row in curve]
     return {"placed": rows}
 
 
 def places(settings: Settings, seed: int) -> dict[str, tuple[float, ...]]:
     """Returns thresholds by where they are: the joint proxy point, moved down and up, and the independent points."""
-    joint, alone = proxy_points(settings.world, seed, settings.samples)
+    joint, alone = token_worlds.proxy_points(settings.world, seed, settings.samples)
     shift = settings.threshold_shift
     lower, higher = (tuple(by * one for one in joint) for by in (1 - shift, 1 + shift))
     return {"joint": joint, "lower": lower, "higher": higher, "independent": alone}
@@ -111,8 +101,8 @@ def _optimised(settings: Settings, seed: int, job: Job) -> list[Row]:
     rows: list[Row] = []
     for focus, direction in DIRECTIONS.items():
         method = method_settings(LEARNER, weights=np.array(direction))
-        exact = exact_path(settings.world, seed, direction, settings.points, settings.samples)
-        learned = learned_curve(settings.world, seed, job, method, settings.learner)
+        exact = token_worlds.exact_path(settings.world, seed, direction, settings.points, settings.samples)
+        learned = token_worlds.learned_curve(settings, seed, job, method)
         rows += [{"focus": focus, "method": "exact", **row} for row in exact]
         rows += [{"focus": focus, "method": LEARNER, **row} for row in learned]
     return rows
@@ -122,11 +112,12 @@ def _points(settings: Settings, seed: int) -> list[Row]:
     rows = []
     for place, thresholds in places(settings, seed).items():
         row: Row = {"place": place, **{f"threshold_{i}": one for i, one in enumerate(thresholds, start=1)}}
-        optimum = constrained_optimum(settings.world, seed, thresholds)
+        optimum = token_worlds.constrained_optimum(settings.world, seed, thresholds)
         if optimum is not None:
-            best = exact_curve(settings.world, seed, optimum.multipliers.tolist(), [1.0], settings.samples)[0]
+            multipliers = optimum.multipliers.tolist()
+            (best,) = token_worlds.exact_curve(settings.world, seed, multipliers, [1.0], settings.samples)
             row |= {name: best[name] for name in ("gold", "gold_error", "kl")}
-            row |= {f"multiplier_{i}": float(one) for i, one in enumerate(optimum.multipliers, start=1)}
+            row |= {f"multiplier_{i}": one for i, one in enumerate(multipliers, start=1)}
         rows.append(row)
     return rows
 
@@ -137,7 +128,7 @@ def claims(results: Results) -> list[Claim]:
     falls = np.stack([found.where(focus=focus)["fall"] for focus in ("1", "2")])
     points = [results["points"].where(place=place) for place in ("joint", "independent")]
     joint, alone = (np.stack([one["threshold_1"], one["threshold_2"]], 1) for one in points)
-    on: dict[str, Any] = {"conditions": conditions(results.settings, PLACED)}
+    on: dict[str, Any] = {"conditions": token_worlds.conditions(results.settings, PLACED)}
     ledger = [
         share(
             (falls > FALL).all(0),

@@ -15,17 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prefront.experiments import token_worlds
 from prefront.experiments.overoptimization import GAO, SOURCES, check_curves
-from prefront.experiments.token_worlds import (
-    LearnerSettings,
-    WorldSettings,
-    best_of_n_curve,
-    conditions,
-    exact_path,
-    learned_curve,
-    made_world,
-    whole_settings,
-)
+from prefront.experiments.token_worlds import LearnerSettings, WorldSettings
 from prefront.reports.bands import curves, draw_panels
 from prefront.reports.claim_forms import Way, trend
 from prefront.reports.claims import Claim
@@ -71,9 +63,9 @@ class Settings:
     def check(self) -> None:
         """Builds the settings of all worlds."""
         for world in (*self.worlds("pairs"), *self.worlds("label_noise")):
-            whole_settings(world)
+            token_worlds.whole_settings(world)
         for model in self.models:
-            whole_settings(self.world, model)
+            token_worlds.whole_settings(self.world, model)
 
     def worlds(self, varied: Varied) -> list[WorldSettings]:
         """Returns the worlds that differ in what reward models learn from."""
@@ -108,15 +100,15 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
             "curves": [
                 {"varied": cell.varied, cell.varied: getattr(world, cell.varied), "source": "exact", **row}
                 for world in settings.worlds(cell.varied)
-                for row in exact_path(world, seed, (1.0, 1.0), settings.points, settings.samples)
+                for row in token_worlds.exact_path(world, seed, (1.0, 1.0), settings.points, settings.samples)
             ]
         }
     from prefront.agents.constrained_rlhf import method_settings
 
     world, method, model = settings.world, method_settings("ppo_annealed_kl"), cell.model
     found = {
-        "ppo_annealed_kl": learned_curve(world, seed, job, method, settings.learner, model=model),
-        "best_of_n": best_of_n_curve(world, seed, settings.largest_n, settings.pools, model),
+        "ppo_annealed_kl": token_worlds.learned_curve(settings, seed, job, method, model=model),
+        "best_of_n": token_worlds.best_of_n_curve(world, seed, settings.largest_n, settings.pools, model),
     }
     labels = {"varied": "model", "model": model}
     rows = [{**labels, "source": source, **row} for source, curve in found.items() for row in curve]
@@ -128,7 +120,7 @@ def _held_out(world: WorldSettings, seed: int, model: str) -> list[dict[str, Any
 
     from prefront.envs.token_task import report
 
-    whole, made = made_world(world, seed, model)
+    whole, made = token_worlds.made_world(world, seed, model)
     found = jax.device_get(report(whole, made, seed + 2**20))
     names = [name for name in found._fields if name != "model_correlation"]
     return [
@@ -140,7 +132,7 @@ def _held_out(world: WorldSettings, seed: int, model: str) -> list[dict[str, Any
 def claims(results: Results) -> list[Claim]:
     """Decides what moves the height of the peak."""
     settings = results.settings
-    on = conditions(settings, f"{settings.world.pairs} pairs")
+    on = token_worlds.conditions(settings, f"{settings.world.pairs} pairs")
     widths = {form: tuple(one for one in settings.models if one.startswith(form)) for form in ("mlp", "transformer")}
     studied: list[tuple[str, Varied, tuple[Any, ...], Way, str, str]] = [
         ("exact", "pairs", settings.pairs, "rises", "the comparisons per reward model", GAO),

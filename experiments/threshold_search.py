@@ -14,19 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from prefront.experiments.token_worlds import (
-    LearnerSettings,
-    Row,
-    WorldSettings,
-    conditions,
-    constrained_curve,
-    constrained_method,
-    constrained_optimum,
-    exact_curve,
-    learner_rows,
-    made_world,
-    proxy_points,
-)
+from prefront.experiments import token_worlds
+from prefront.experiments.token_worlds import LearnerSettings, Row, WorldSettings
 from prefront.reports.bands import curves, draw_panels
 from prefront.reports.claim_forms import bounded
 from prefront.reports.claims import Claim
@@ -98,17 +87,16 @@ def _grid(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.exact import kl_constrained
     from prefront.preferences.models.sequences import linear_rewards
 
-    world, made = made_world(settings.world, seed)
+    world, made = token_worlds.made_world(settings.world, seed)
     high = kl_constrained.reward_range(made.reference, linear_rewards(made.models), world.length)[:, 1]
     shares = np.linspace(0.0, 1.0, settings.grid + 2)[1:-1] * GRID_REACH
     learner, found = settings.learner, list[Row]()
     for number, point in enumerate(np.stack(np.meshgrid(*(one * shares for one in high)), -1).reshape(-1, 2)):
         thresholds = tuple(map(float, point))
-        if constrained_optimum(settings.world, seed, thresholds) is None:
+        if token_worlds.constrained_optimum(settings.world, seed, thresholds) is None:
             continue
         before = found[-1]["spent"] if found else 0
-        tested = {"test_sequences": learner.evaluation_sequences}
-        rows = constrained_curve(settings.world, seed, job, "xi_ppo", thresholds, learner, **tested)
+        rows = token_worlds.constrained_curve(settings, seed, job, "xi_ppo", thresholds, tested=True)
         found += _spending(rows, learner, "grid", number, before)
     return found
 
@@ -130,19 +118,20 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.agents.constrained_rlhf import TrainingSettings
     from prefront.agents.nelder_mead import search_exactly, train_nm_ppo
 
-    world, made = made_world(settings.world, seed)
+    world, made = token_worlds.made_world(settings.world, seed)
     learner, key, evaluations = settings.learner, jax.random.key(seed), settings.evaluations
     given = dataclasses.asdict(learner) | {"iterations": settings.iterations}
     training = TrainingSettings(**given, test_sequences=learner.evaluation_sequences)
     # The optimum is not used by the search; with it the program is the one that the fixed-threshold runs compiled.
-    joint, _ = proxy_points(settings.world, seed, settings.samples)
-    optimum = constrained_method(settings.world, seed, "xi_ppo", joint)[1]["optimum"]
+    joint, _ = token_worlds.proxy_points(settings.world, seed, settings.samples)
+    optimum = token_worlds.constrained_method(settings.world, seed, "xi_ppo", joint)[1]["optimum"]
     found = train_nm_ppo(world, made, key, training, evaluations=evaluations, optimum=optimum)
-    rows = _spending(learner_rows(found.result), learner, "nm_ppo", 0, 0)
+    rows = _spending(token_worlds.learner_rows(found.result), learner, "nm_ppo", 0, 0)
     exact = search_exactly(world, made, key, evaluations=evaluations, samples=settings.samples)
-    best = constrained_optimum(settings.world, seed, tuple(map(float, exact.best)))
+    best = token_worlds.constrained_optimum(settings.world, seed, tuple(map(float, exact.best)))
     assert best is not None, "the search keeps to thresholds that can be met"
-    fresh = exact_curve(settings.world, seed, best.multipliers.tolist(), [1.0], settings.samples)[0]["gold"]
+    place = best.multipliers.tolist()
+    fresh = token_worlds.exact_curve(settings.world, seed, place, [1.0], settings.samples)[0]["gold"]
     rows.append({"strategy": "exact", "run": len(exact.values), "spent": 0, "gold": exact.value, "test_gold": fresh})
     return rows
 
@@ -178,8 +167,8 @@ def search_costs(results: Results) -> Table:
 
 def claims(results: Results) -> list[Claim]:
     """Decides what the search costs, and what it ends with."""
-    costs = search_costs(results)
-    words: dict[str, Any] = {"paper": PAPER, "conditions": f"{conditions(results.settings)} a run of the grid"}
+    costs, on = search_costs(results), f"{token_worlds.conditions(results.settings)} a run of the grid"
+    words: dict[str, Any] = {"paper": PAPER, "conditions": on}
     return [
         bounded(
             costs["share"],

@@ -1,9 +1,9 @@
 """What the studies of token worlds share: worlds by seed, exact curves, proxy points, learners and their tables.
 
 Every row of a curve has `kl`, `gold`, `gold_error` (standard error of its estimate), `proxy` (sum of rewards) and
-`reward_1`, `reward_2`, ... Gold is never seen by a learner. In every function `settings` says which worlds there are
-and `seed` which of them is meant; learners have the random key of the same seed. `model` is a world's reward model:
-"linear", or a form and its width such as "mlp-32".
+`reward_1`, `reward_2`, ... Gold is never seen by a learner. In every function `settings` says which worlds there are,
+or is a study's with `world` and `learner`; `seed` is that of the world and of the learner in it; and `model` is a
+world's reward model: "linear", or a form and its width such as "mlp-32".
 """
 
 from __future__ import annotations
@@ -121,13 +121,9 @@ def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tup
 def proxy_points(
     settings: WorldSettings, seed: int, samples: int, split: int | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the exact proxy points of a world, found by gold: the joint one, and those of each model alone.
+    """Returns the exact proxy points of a world, found by gold of `samples` sequences: joint, and of each model alone.
 
-    Args:
-        settings: Which worlds.
-        seed: Which of them, and the random key of the search.
-        samples: Sequences from which gold is estimated.
-        split: Which of three keys that the seed's splits into takes its place.
+    The search has the seed's random key, or the one of three that it splits into whose number is `split`.
     """
     import jax
 
@@ -142,13 +138,9 @@ def proxy_points(
 def constrained_optimum(
     settings: WorldSettings, seed: int, thresholds: tuple[float, ...], equal: bool = True
 ) -> DualSolution | None:
-    """Returns the exact constrained optimum of a world, or None where no policy meets the thresholds.
+    """Returns the exact constrained optimum of a world, or None where no policy meets the thresholds, one per model.
 
-    Args:
-        settings: Which worlds.
-        seed: Which of them.
-        thresholds: One number per reward model.
-        equal: Whether rewards are to be on their thresholds, not only above them.
+    Rewards are to be on their thresholds if `equal`, otherwise on or above them.
     """
     from prefront.exact import kl_constrained
     from prefront.preferences.models.sequences import linear_rewards
@@ -166,12 +158,7 @@ def exact_curve(
 ) -> list[Row]:
     """Returns one row per point of a ray of multipliers: KL and rewards exact, gold sampled from the exact policy.
 
-    Args:
-        settings: Which worlds.
-        seed: Which of them.
-        direction: Direction of the multipliers, shape (K,).
-        scales: Lengths along it, shape (points,).
-        samples: Sequences per estimate of gold.
+    The ray has a `direction`, shape (K,), and lengths `scales`; gold is the mean of `samples` sequences.
     """
     import jax
 
@@ -195,58 +182,44 @@ def exact_path(settings: WorldSettings, seed: int, direction: Sequence[float], p
 def best_of_n_curve(settings: WorldSettings, seed: int, largest: int, pools: int, model: str = "linear") -> list[Row]:
     """Returns the curve of best-of-n by the summed rewards, one row per power of two up to the largest n.
 
-    Args:
-        settings: Which worlds.
-        seed: Which of them.
-        largest: Largest n, and the reference sequences in a pool.
-        pools: Independent pools of reference sequences.
-        model: The reward model.
+    Each of `pools` independent pools holds as many reference sequences.
     """
     import jax
 
     from prefront.agents.best_of_n import best_of_n
 
-    sizes = 2 ** np.arange(int(np.log2(largest)) + 1)
-    key = jax.random.key(seed)
+    sizes, key = 2 ** np.arange(int(np.log2(largest)) + 1), jax.random.key(seed)
     found = best_of_n(*made_world(settings, seed, model), key, sizes, pool=largest, pools=pools)
     values = zip(sizes, found.divergence, found.gold, found.gold_error, found.rewards, strict=True)
     return [{"n": int(n), **_row(*rest)} for n, *rest in values]
 
 
 def trained(
-    settings: WorldSettings,
+    settings: Any,
     seed: int,
     job: Job,
     method: MethodSettings,
-    learner: LearnerSettings,
     *,
     model: str = "linear",
     times: int = 1,
-    test_sequences: int = 0,
+    tested: bool = False,
     keys: jax.Array | None = None,
     **options: Any,
 ) -> TrainingResult:
     """Trains a method and tells the job its progress.
 
-    Args:
-        settings: Which worlds.
-        seed: Which of them, and the learner's random key.
-        job: Who is told of the progress.
-        method: The method.
-        learner: How it trains.
-        model: The reward model.
-        times: How many times `learner.iterations` are trained; schedules end after the first.
-        test_sequences: Sequences of an estimate of gold that nothing is chosen by.
-        keys: Random keys of several runs in place of the seed's.
-        **options: Further arguments of `Trainer`.
+    It trains `times` times as long as `learner.iterations`, and schedules end after the first. If `tested`, gold of
+    other sequences, by which nothing is chosen, is estimated too. Several runs have random `keys` of their own.
+    Further options are those of `Trainer`.
     """
     import jax
 
     from prefront.agents.constrained_rlhf import Trainer, TrainingSettings
 
-    training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=test_sequences)
-    keys = jax.random.key(seed) if keys is None else keys
-    running = Trainer(*made_world(settings, seed, model), method, keys, training, **options)
+    learner, keys = settings.learner, jax.random.key(seed) if keys is None else keys
+    tests = learner.evaluation_sequences if tested else 0
+    training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=tests)
+    running = Trainer(*made_world(settings.world, seed, model), method, keys, training, **options)
     running.measure()
     total = times * learner.iterations
     for done in range(learner.evaluation_interval, total + 1, learner.evaluation_interval):
@@ -282,18 +255,12 @@ def constrained_method(
 
 
 def constrained_curve(
-    settings: WorldSettings,
-    seed: int,
-    job: Job,
-    name: str,
-    thresholds: tuple[float, ...],
-    learner: LearnerSettings,
-    **options: Any,
+    settings: Any, seed: int, job: Job, name: str, thresholds: tuple[float, ...], **options: Any
 ) -> list[Row]:
     """Trains a method at its thresholds; rows lack the distances to the optimum where no policy meets these."""
-    method, known = constrained_method(settings, seed, name, thresholds)
-    rows = learned_curve(settings, seed, job, method, learner, **known, **options)
-    dropped = DISTANCES if constrained_optimum(settings, seed, thresholds) is None else ()
+    method, known = constrained_method(settings.world, seed, name, thresholds)
+    rows = learned_curve(settings, seed, job, method, **known, **options)
+    dropped = DISTANCES if constrained_optimum(settings.world, seed, thresholds) is None else ()
     return [{column: one for column, one in row.items() if column not in dropped} for row in rows]
 
 

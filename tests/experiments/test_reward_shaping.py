@@ -46,7 +46,7 @@ def results(ends):
 
 
 def test_drops_are_measured_from_the_peak_so_far():
-    found = study.drops(results({"raw": -1.0}))["raw rewards"]
+    found = study.endings(results({"raw": -1.0}))["raw rewards"]
     assert len(found) == SEEDS
     late = np.mean([np.interp(i, [40, 160], [1, -1]) for i in range(148, 161, 4)])
     assert np.allclose(found["drop_4"], 1 - late)
@@ -83,7 +83,7 @@ def test_constraints_are_compared_with_rivals_that_know_as_much():
 def test_a_lucky_peak_is_measured_on_other_sequences():
     made = results({"raw": 1.0})
     lucky = [{**row, "gold": row["gold"] + 5.0 * (row["iteration"] == 80)} for row in made["curves"].rows()]
-    found = study.drops(Results(made.settings, {"curves": Table.from_rows(lucky)}))["raw rewards"]
+    found = study.endings(Results(made.settings, {"curves": Table.from_rows(lucky)}))["raw rewards"]
     assert np.allclose(found["drop_4"], 0.0)
 
 

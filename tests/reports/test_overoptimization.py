@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prefront.reports.overoptimization import averages, find_peak, fit_form, fitted_forms, late, peaks
+from prefront.reports.overoptimization import averages, drops, find_peak, fit_form, fitted_forms, late, peaks
 from prefront.system.tables import Table
 
 KL = np.linspace(0, 30, 40)
@@ -80,3 +80,13 @@ def test_bad_curves_are_refused():
         fit_form(KL, np.full_like(KL, np.nan), "quadratic")
     with pytest.raises(ValueError, match="at least 2"):
         find_peak([1.0])
+
+
+def test_drops_are_measured_from_the_peak_so_far():
+    rows = [
+        {"seed": 0, "iteration": i, "gold": g, "test_gold": g - 0.5, "kl": float(i)}
+        for i, g in enumerate((0.0, 3.0, 2.0, 4.0, 1.0))
+    ]
+    found = drops(Table.from_rows(rows), {1: 2, 2: 4}, 0.25)
+    assert (found["drop_1"][0], found["drop_2"][0]) == (1.0, 3.0)
+    assert (found["gold_1"][0], found["kl_2"][0]) == (1.5, 4.0)

@@ -142,6 +142,29 @@ def late(curves: Table, last: float, share: float) -> Table:
     return curves.at((curves["iteration"] > (1 - share) * last) & (curves["iteration"] <= last))
 
 
+def drops(curves: Table, ends: Mapping[int, int], share: float) -> Table:
+    """Measures gold, its drop from the peak so far and KL at several times of one curve per seed.
+
+    Args:
+        curves: Rows with `seed`, `iteration`, `gold`, by which the peak is found, `test_gold`, its height, and `kl`.
+        ends: Iterations by the name of their time, such as the multiple of a budget.
+        share: Share of the iterations up to each, the last ones, over which gold and KL are averaged.
+
+    Returns:
+        One row per seed with `gold_N`, `drop_N` and `kl_N` for each name N.
+    """
+    rows = []
+    for (seed,), own in curves.groups("seed"):
+        row: dict[str, Any] = {"seed": seed}
+        for name, last in ends.items():
+            until, end = own.at(own["iteration"] <= last), late(own, last, share)
+            row[f"gold_{name}"] = float(end["test_gold"].mean())
+            row[f"drop_{name}"] = float(until["test_gold"][np.argmax(until["gold"])] - end["test_gold"].mean())
+            row[f"kl_{name}"] = float(end["kl"].mean())
+        rows.append(row)
+    return Table.from_rows(rows)
+
+
 def averages(rows: Table, names: Mapping[str, str]) -> dict[str, Any]:
     """Returns what a summary says of one curve per seed.
 
