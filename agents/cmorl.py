@@ -32,10 +32,11 @@ import numpy as np
 
 from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
 from prefront.learning.checkpoints import Checkpoint
-from prefront.learning.exact_evaluation import transition_table
-from prefront.learning.host_training import HostTrainer
-from prefront.learning.population import CompiledTrainer, Order
+from prefront.learning.collectors import Collector, CompiledCollector
+from prefront.learning.host_collector import HostCollector
+from prefront.learning.population import Schedule
 from prefront.learning.ppo import ActorCritic, Goal
+from prefront.learning.trainer import Trainer
 from prefront.pareto.archive import Archive, stacked, unstacked
 from prefront.pareto.weights import dirichlet_weights, riesz_weights
 from prefront.policies.front import Front
@@ -178,13 +179,13 @@ class _Discovery:
                 failure.checkpoint = kept.stored
                 raise
             if (done + 1) % self.config.checkpoint_evaluations == 0:
-                self.population = self._active.begin_episodes(self.population)
+                self.population = self._active.storable(self.population)
                 kept.save(*self._state())
             if progress is not None:
                 progress(self._progress())
 
     @property
-    def _active(self) -> CompiledTrainer | HostTrainer:
+    def _active(self) -> Trainer:
         return self.trainer if self.phase.stage == 1 else self.extender
 
     def _initialise(self, done: int) -> None:
@@ -236,14 +237,16 @@ class _Discovery:
         new, progress = phase.stage == 1, passed / whole if phase.stage == 1 else 1.0
         course = 0.0 if phase.stage == 1 else min(max(passed / max(whole - 1, 1), 0.0), 1.0)
         updates = np.int32(config.updates_per_evaluation)
-        order = Order(phase.goal, np.float32(rate), np.bool_(new), updates, np.float32(progress), np.float32(course))
-        self.population, outcome = self._active.advance(self.population, order)
-        returns, learners = np.asarray(outcome.returns), self.population.learners
+        schedule = Schedule(
+            phase.goal, np.float32(rate), np.bool_(new), updates, np.float32(progress), np.float32(course)
+        )
+        self.population, evaluation = self._active.advance(self.population, schedule)
+        returns, learners = np.asarray(evaluation.returns), self.population.learners
         stored = {"policy": learners.policy, "critic": learners.critic, "scale": learners.scale}
         self.archive.insert(returns, lambda i: jax.tree.map(lambda leaf: np.array(leaf[i]), stored))
         self.within += 1
         self.steps += self.trainer.steps_per_update * config.updates_per_evaluation
-        self.evaluation_steps += int(np.sum(outcome.steps))
+        self.evaluation_steps += int(np.sum(evaluation.steps))
         if start:
             self._constrain()
         self._record(end)
@@ -335,12 +338,14 @@ class _Discovery:
         return Result(front, history, self.steps, self.evaluation_steps)
 
 
-def _trainer(task: Task, network: ActorCritic, config: CMORLConfig, seed: int) -> CompiledTrainer | HostTrainer:
+def _trainer(task: Task, network: ActorCritic, config: CMORLConfig, seed: int) -> Trainer:
     """Our environments are stepped inside the compiled program, all others on the host."""
-    shared = (network, config.population, config.evaluation_episodes, task.discount, seed)
-    if task.environment is None:
-        if config.evaluation == "exact" or config.devices > 1:
-            raise ValueError(f"{task.id} is stepped on the host: evaluate by episodes, with devices=1.")
-        return HostTrainer(task.id, task.kwargs, *shared)
-    table = transition_table(task.environment, network.policy) if config.evaluation == "exact" else None
-    return CompiledTrainer(task.environment, *shared, config.devices, table)
+    shared = (network, config.population, task.discount, config.evaluation_episodes)
+    exact = config.evaluation == "exact"
+    if task.environment is not None:
+        collector: Collector = CompiledCollector.of(task.environment, *shared, exact)
+    elif exact:
+        raise ValueError(f"{task.id} is stepped on the host: evaluate by episodes.")
+    else:
+        collector = HostCollector(task.id, *shared, **task.kwargs)
+    return Trainer(collector, network, seed, config.devices)

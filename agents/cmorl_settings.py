@@ -95,7 +95,7 @@ class CMORLConfig:
 
 # The authors' scripts; the budget and the numbers of policies are for one CPU where they do not know the task.
 PAPER = CMORLConfig(
-    learner=LearnerConfig(copies=8, steps=512, gamma=0.995, learning_rate=3e-4, epochs=10, minibatches=32),
+    learner=LearnerConfig(num_envs=8, steps=512, gamma=0.995, learning_rate=3e-4, epochs=10, minibatches=32),
     population=6,
     stage_one_share=0.4,
     updates_per_evaluation=1,
@@ -134,8 +134,8 @@ PUBLISHED: dict[str, CMORLConfig] = {
     ),
 }
 
-PERCEPTRON = LearnerConfig(network="mlp", copies=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
-TABLE = LearnerConfig(network="tabular", copies=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+PERCEPTRON = LearnerConfig(network="mlp", num_envs=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
+TABLE = LearnerConfig(network="tabular", num_envs=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 
 # Figures in the comments below are of barriers whose t stayed 20. With the one that grows to 100, seed 100 found all 10
 # points of DeepSeaTreasure and all 64 of FruitTree as before; 0 and .016 of the finished learners violated. Where
@@ -166,7 +166,7 @@ TREE = CMORLConfig(
 # seed 100, .08 at a tenth of it, at most .04 at a 20th (seeds 101, 102). Nor do rollouts of 256 steps tell a step of
 # "cpo" where they are: .40 ended so with trust regions of .01, none with .0001 (seed 100, one restart, 3 M steps).
 GATHERING = CMORLConfig(
-    learner=dataclasses.replace(TABLE, copies=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
+    learner=dataclasses.replace(TABLE, num_envs=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
     total_steps=13_000_000,
     population=96,
     weights="random",
@@ -190,7 +190,7 @@ ROOMS = CMORLConfig(
     learner=dataclasses.replace(
         TABLE,
         network="factored",
-        copies=16,
+        num_envs=16,
         steps=64,
         gamma=0.98,
         epochs=2,
@@ -212,7 +212,7 @@ ROOMS = CMORLConfig(
 # 100 hypervolumes were 731.1, and 693.8 with random mines, there of the policies' means over 200 fresh episodes.
 CART = CMORLConfig(
     learner=dataclasses.replace(
-        PERCEPTRON, copies=16, steps=64, minibatches=4, entropy=0.1, action_bias=0.0, reward_clip=None
+        PERCEPTRON, num_envs=16, steps=64, minibatches=4, entropy=0.1, action_bias=0.0, reward_clip=None
     ),
     total_steps=6_000_000,
     population=20,

@@ -24,10 +24,12 @@ import numpy as np
 
 from prefront.learning import rollouts
 from prefront.learning.checkpoints import Checkpoint
+from prefront.learning.collectors import CompiledCollector, Measurement
 from prefront.learning.conditioning import DirichletWeights, fold, folded_network, show
 from prefront.learning.networks import Parameters
-from prefront.learning.population import CompiledTrainer, Order
+from prefront.learning.population import Schedule
 from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
+from prefront.learning.trainer import Trainer
 from prefront.pareto.indicators import beats_reference, hypervolume
 from prefront.policies.conditioned import ConditionedPolicy
 from prefront.policies.scores import utility_lattice
@@ -42,7 +44,7 @@ HISTORY = ("environment_steps", "evaluation_steps", "hypervolume", "expected_uti
 # clipped, which would change what is asked for.
 LEARNER = LearnerConfig(
     network="mlp",
-    copies=128,
+    num_envs=128,
     steps=32,
     learning_rate=1e-3,
     minibatches=4,
@@ -125,8 +127,8 @@ def train(
         config.learner, shown.observation_space, shown.action_space, task.objectives, task.discount
     )
     lattice = utility_lattice(task.objectives)
-    evaluation = _evaluation(task, network, lattice, config.evaluation_episodes)
-    trainer = CompiledTrainer(shown, network, 1, 1, task.discount, seed, evaluation=evaluation)
+    measurement = _measurement(task, network, lattice, config.evaluation_episodes)
+    trainer = Trainer(CompiledCollector(shown, network, 1, measurement), network, seed)
     owner = {"task": task.identity(), "seed": seed, "config": dataclasses.asdict(config)}
     kept, population = Checkpoint(checkpoint, owner), trainer.fresh(0)
     history: dict[str, list[float]] = {name: [] for name in HISTORY}
@@ -138,16 +140,16 @@ def train(
     evaluations = max(1, config.total_steps // each)
     for done in range(len(history["hypervolume"]), evaluations):
         try:
-            population, outcome = trainer.advance(population, _order(task, config, done / evaluations))
+            population, evaluation = trainer.advance(population, _schedule(task, config, done / evaluations))
         except TrainingFailure as failure:
             failure.moment = f"evaluation {done + 1} (after {done * each} steps of training): {failure.moment}"
             failure.environment, failure.checkpoint = task.id, kept.stored
             raise
-        returns = np.asarray(outcome.returns[0], np.float64)
+        returns = np.asarray(evaluation.returns[0], np.float64)
         counted = returns[beats_reference(returns, task.reference_point)]
         row = {
             "environment_steps": (done + 1) * each,
-            "evaluation_steps": int(outcome.steps[0]) + (history["evaluation_steps"][-1] if done else 0),
+            "evaluation_steps": int(evaluation.steps[0]) + (history["evaluation_steps"][-1] if done else 0),
             "hypervolume": float(hypervolume(counted, task.reference_point)) if len(counted) else 0.0,
             "expected_utility": float(np.mean(np.sum(returns * lattice, axis=1))),
         }
@@ -163,29 +165,27 @@ def train(
     return Result(policy, {name: np.array(values) for name, values in history.items()}, *steps)
 
 
-def _order(task: Task, config: Config, done: float) -> Order:
+def _schedule(task: Task, config: Config, done: float) -> Schedule:
     """Asks for the plain sum of what the environment pays, in units of rewards."""
     shape = (1, task.objectives)
     ones, unbounded = np.ones(shape, np.float32), np.full(shape, -np.inf, np.float32)
     rate = np.float32(config.learner.learning_rate * (1.0 - config.linear_decay * done))
-    return Order(
+    return Schedule(
         Goal(ones, unbounded, ones), rate, np.bool_(True), np.int32(config.updates_per_evaluation), np.float32(done)
     )
 
 
-def _evaluation(
-    task: Task, network: ActorCritic, lattice: np.ndarray, episodes: int
-) -> Callable[[Parameters, jax.Array], rollouts.Outcome]:
+def _measurement(task: Task, network: ActorCritic, lattice: np.ndarray, episodes: int) -> Measurement:
     """Returns a function that measures the policies for several weights, where no weights are shown."""
     assert task.environment is not None
     environment, ordinary = task.environment, folded_network(network.policy, task.objectives)
 
-    def evaluate(parameters: Parameters, key: jax.Array) -> rollouts.Outcome:
-        def one(weights: jax.Array) -> rollouts.Outcome:
+    def measure(parameters: Parameters, key: jax.Array) -> rollouts.Evaluation:
+        def one(weights: jax.Array) -> rollouts.Evaluation:
             folded: Any = fold(network.policy, parameters, weights)
             return rollouts.evaluate(environment, ordinary, folded, key, episodes, task.discount)
 
-        outcome = jax.vmap(one)(jax.numpy.asarray(lattice, jax.numpy.float32))
-        return rollouts.Outcome(outcome.returns, outcome.steps.sum())
+        found = jax.vmap(one)(jax.numpy.asarray(lattice, jax.numpy.float32))
+        return rollouts.Evaluation(found.returns, found.steps.sum())
 
-    return evaluate
+    return measure

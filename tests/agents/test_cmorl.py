@@ -15,7 +15,7 @@ from prefront.pareto.indicators import points_found
 from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.task import Task
 
-TABLE = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+TABLE = LearnerConfig(network="tabular", num_envs=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 40, extension_updates=8, weights="random")
 
 
@@ -142,7 +142,7 @@ class Dial(FiniteEnvironment):
 )
 def test_finished_learners_keep_their_constraints_and_use_what_these_leave(extension, evaluation):
     config = CMORLConfig(
-        learner=LearnerConfig(network="tabular", copies=64, steps=8, learning_rate=1e-2, entropy=0.01),
+        learner=LearnerConfig(network="tabular", num_envs=64, steps=8, learning_rate=1e-2, entropy=0.01),
         population=16,
         total_steps=16 * 64 * 8 * 200,
         extension=extension,
@@ -229,9 +229,9 @@ def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its
     discovery, told = _Discovery(Task.of(environment), config, 0), []
     advance = discovery.trainer.advance
 
-    def listening(population, order):
-        told.append((discovery.phase.stage, float(order.progress)))
-        return advance(population, order)
+    def listening(population, schedule):
+        told.append((discovery.phase.stage, float(schedule.progress)))
+        return advance(population, schedule)
 
     discovery.trainer.advance = listening
     discovery.run(None, None)

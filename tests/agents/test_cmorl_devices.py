@@ -18,7 +18,7 @@ from prefront.learning.ppo import LearnerConfig
 from prefront.tasks.task import Task
 
 assert len(jax.devices()) == 2
-learner = LearnerConfig(network="tabular", copies=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
+learner = LearnerConfig(network="tabular", num_envs=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 one = CMORLConfig(learner=learner, population=8, total_steps=8 * 4 * 12 * 12, updates_per_evaluation=1,
                   extension_updates=3, weights="random")
 task = Task.of(prefront.make("FruitTree-v0", depth=4, objectives=3, seed=0))

@@ -15,7 +15,7 @@ from prefront.system.failures import TrainingFailure
 
 SEA = "prefront/DeepSeaTreasure-v0"
 SMALL = Config(
-    learner=dataclasses.replace(LEARNER, copies=8, steps=16, hidden=(8,)),
+    learner=dataclasses.replace(LEARNER, num_envs=8, steps=16, hidden=(8,)),
     total_steps=8 * 16 * 2 * 5,
     updates_per_evaluation=2,
 )

@@ -18,7 +18,7 @@ from prefront.system.files import load_arrays
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task
 
-LEARNER = LearnerConfig(network="mlp", copies=2, steps=8, hidden=(4,), epochs=1)
+LEARNER = LearnerConfig(network="mlp", num_envs=2, steps=8, hidden=(4,), epochs=1)
 CONFIG = CMORLConfig(
     learner=LEARNER,
     population=2,
@@ -94,12 +94,12 @@ def test_inside_compiled_programs(tmp_path):
         class Struck:
             """The same compiled trainer; before one evaluation a state becomes ill."""
 
-            def advance(self, population, order):
+            def advance(self, population, schedule):
                 if ill and len(discovery.history["stage"]) == at:
-                    population = population._replace(copies=population.copies._replace(
-                        state=jnp.asarray(population.copies.state).at[1, 0, place].set(value)
+                    population = population._replace(env_state=population.env_state._replace(
+                        state=jnp.asarray(population.env_state.state).at[1, 0, place].set(value)
                     ))  # fmt: skip
-                return trainer.advance(population, order)
+                return trainer.advance(population, schedule)
 
             def __getattr__(self, name):
                 return getattr(trainer, name)

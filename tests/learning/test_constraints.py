@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from prefront.learning.advantages import visit_weights
+from prefront.learning.collectors import CompiledCollector
 from prefront.learning.constrained import MARGIN
 from prefront.learning.exact_evaluation import exact_returns, transition_table
-from prefront.learning.population import CompiledTrainer, Order
+from prefront.learning.population import Schedule
 from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory
+from prefront.learning.trainer import Trainer
 from prefront.tasks.finite import FiniteEnvironment
 
 LEAVES = 0.1
@@ -58,7 +60,7 @@ class TwoStates(FiniteEnvironment):
 def finished(constraint, discount, steps):
     """Returns J_A and J_B of learners at the end of an extension and their thresholds, in shares of J_A + J_B."""
     environment = TwoStates(discount, steps)
-    config = LearnerConfig(network="tabular", copies=8, steps=64, learning_rate=RATE)
+    config = LearnerConfig(network="tabular", num_envs=8, steps=64, learning_rate=RATE)
     network = ActorCritic.build(
         config,
         environment.observation_space,
@@ -70,20 +72,21 @@ def finished(constraint, discount, steps):
     )
     table, thresholds = transition_table(environment, network.policy), np.repeat(SHARES, SEEDS)
     number, total = len(thresholds), (1 - discount**steps) / (1 - discount)
-    trainer = CompiledTrainer(environment, network, number, 1, discount, seed=100, table=table)
+    trainer = Trainer(CompiledCollector.of(environment, network, number, discount, exact=True), network, 100)
 
-    def order(limit, rate, updates, course=0.0):
+    def schedule(limit, rate, updates, course=0.0):
         weights = np.tile(np.float32([1.0, 0.0]), (number, 1))
         limits = np.stack([np.full(number, -np.inf), limit], 1).astype(np.float32)
         goal = Goal(weights, limits, np.full((number, 2), total, np.float32))
-        return Order(goal, np.float32(rate), np.bool_(np.isinf(limit[0])), np.int32(updates), course=np.float32(course))
+        adapt = np.bool_(np.isinf(limit[0]))
+        return Schedule(goal, np.float32(rate), adapt, np.int32(updates), course=np.float32(course))
 
     population = trainer.fresh(0)
-    population, _ = trainer.advance(population, order(np.full(number, -np.inf), 1e-6, 10))
-    population, _ = trainer.advance(population, order(thresholds * total, 0.0, 4))
+    population, _ = trainer.advance(population, schedule(np.full(number, -np.inf), 1e-6, 10))
+    population, _ = trainer.advance(population, schedule(thresholds * total, 0.0, 4))
     for course in np.linspace(0.0, 1.0, 6):
         rate = RATE * (1 - 0.9 * course)
-        population, _ = trainer.advance(population, order(thresholds * total, rate, 8, course))
+        population, _ = trainer.advance(population, schedule(thresholds * total, rate, 8, course))
 
     def returns(policy):
         return exact_returns(table, network.policy, policy, discount, steps, stochastic=True)
@@ -156,9 +159,9 @@ def test_the_surrogates_slope_is_that_of_the_return(discount, steps):
 
 def test_the_trust_regions_step_gives_away_what_it_may_and_no_more():
     """Where only state 0 is undecided: a sixth of the steps as visited, but more than half of the discounted ones."""
-    discount, steps, copies = 0.9, 64, 1000
+    discount, steps, num_envs = 0.9, 64, 1000
     environment = TwoStates(discount, steps)
-    config = LearnerConfig(network="tabular", copies=copies, steps=steps, scale_rewards=False, lambda_=0.0)
+    config = LearnerConfig(network="tabular", num_envs=num_envs, steps=steps, scale_rewards=False, lambda_=0.0)
     spaces = environment.observation_space, environment.action_space
     network = ActorCritic.build(config, *spaces, 2, discount, constraint="cpo", trust_region=0.1)
     table, learner = transition_table(environment, network.policy), network.init(jax.random.key(0))
@@ -169,10 +172,10 @@ def test_the_trust_regions_step_gives_away_what_it_may_and_no_more():
         critic={**learner.critic, "weights": {"table": values}},
     )
     rng, total = np.random.default_rng(100), (1 - discount**steps) / (1 - discount)
-    gone = np.cumsum(rng.random((steps, copies)) < LEAVES, axis=0) > 0
-    states = jnp.asarray(np.concatenate([np.zeros((1, copies)), gone]).astype(np.int32))
-    actions = jnp.where(states[:-1] == 0, jnp.asarray(rng.integers(2, size=(steps, copies))), 0)
-    never, elapsed = jnp.zeros((steps, copies), bool), jnp.tile(jnp.arange(steps)[:, None], copies)
+    gone = np.cumsum(rng.random((steps, num_envs)) < LEAVES, axis=0) > 0
+    states = jnp.asarray(np.concatenate([np.zeros((1, num_envs)), gone]).astype(np.int32))
+    actions = jnp.where(states[:-1] == 0, jnp.asarray(rng.integers(2, size=(steps, num_envs))), 0)
+    never, elapsed = jnp.zeros((steps, num_envs), bool), jnp.tile(jnp.arange(steps)[:, None], num_envs)
     reward = jax.nn.one_hot(actions, 2)
     trajectory = Trajectory(states[:-1], actions, reward, never, elapsed == steps - 1, states[1:], elapsed, reward)
 

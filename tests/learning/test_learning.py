@@ -1,4 +1,4 @@
-"""Losses, moments, barriers and the trust region against closed forms."""
+"""Losses, running statistics, barriers and the trust region against closed forms."""
 
 import gymnasium as gym
 import jax
@@ -8,7 +8,7 @@ import pytest
 
 from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, controlled_multipliers
 from prefront.learning.networks import PolicyNetwork
-from prefront.learning.normalisation import no_moments, update_moments
+from prefront.learning.normalisation import RunningStatistics
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
 from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
 from prefront.learning.rollouts import Trajectory
@@ -50,13 +50,13 @@ def test_value_loss_and_standardisation():
     assert scaled.std() == pytest.approx(1.0)
 
 
-def test_moments_of_parts_are_those_of_the_whole():
+def test_statistics_of_parts_are_those_of_the_whole():
     data = np.random.default_rng(0).normal(3.0, 2.0, (60, 2)).astype(np.float32)
-    moments = no_moments((2,))
+    statistics = RunningStatistics.empty((2,))
     for part in np.split(data, [7, 20]):
-        moments = update_moments(moments, jnp.asarray(part))
-    np.testing.assert_allclose(moments.mean, data.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(moments.variance, data.var(0), rtol=1e-5)
+        statistics = statistics.updated(jnp.asarray(part))
+    np.testing.assert_allclose(statistics.mean, data.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(statistics.variance, data.var(0), rtol=1e-5)
 
 
 def test_barrier_weights_are_the_gradient_of_the_logarithm():
@@ -182,9 +182,9 @@ def test_clipping_hides_how_much_a_rare_reward_is_worth():
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"copies": 0}, "copies must be at least 1, got 0"),
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
         ({"hidden": (64, 0)}, r"hidden must be at least 1, got \(64, 0\)"),
-        ({"copies": 3, "steps": 5, "minibatches": 4}, "15, must be a multiple of minibatches=4"),
+        ({"num_envs": 3, "steps": 5, "minibatches": 4}, "15, must be a multiple of minibatches=4"),
         ({"gamma": 1.5}, r"gamma must lie in \(0, 1\], got 1.5"),
         ({"lambda_": -0.1}, r"lambda_ must lie in \[0, 1\], got -0.1"),
         ({"entropy": float("nan")}, "entropy must be a finite number .*, got nan"),

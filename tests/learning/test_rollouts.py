@@ -7,31 +7,42 @@ import pytest
 
 import prefront
 from prefront.learning.advantages import generalised_advantages
+from prefront.learning.collectors import CompiledCollector
 from prefront.learning.exact_evaluation import exact_returns, transition_table
-from prefront.learning.host_training import HostTrainer
-from prefront.learning.population import CompiledTrainer, Order, jit
+from prefront.learning.host_collector import HostCollector
+from prefront.learning.population import Schedule
 from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
-from prefront.learning.rollouts import Trajectory, collect, evaluate
+from prefront.learning.rollouts import Trajectory, evaluate
+from prefront.learning.trainer import Trainer
+from prefront.system.compilation import jit
 
-LEARNERS, COPIES, STEPS, EPISODES = 3, 2, 130, 2  # Longer than an episode of the deep sea, so that some are truncated.
+LEARNERS, NUM_ENVS, STEPS, EPISODES = (
+    3,
+    2,
+    130,
+    2,
+)  # Longer than an episode of the deep sea: some are truncated.
 
 
 def trainers(id):
-    """Both trainers on an environment in which nothing is random, so that equal actions lead to equal episodes."""
+    """Trainers with either collector, where nothing is random, so that equal actions lead to equal episodes."""
     environment = prefront.make(id)
-    config = LearnerConfig(network="mlp", hidden=(16,), copies=COPIES, steps=STEPS, learning_rate=1e-2, action_bias=2.0)
+    config = LearnerConfig(
+        network="mlp", hidden=(16,), num_envs=NUM_ENVS, steps=STEPS, learning_rate=1e-2, action_bias=2.0
+    )
     network = ActorCritic.build(
         config, environment.observation_space, environment.action_space, environment.reward_dim, environment.discount
     )
-    shared = (network, LEARNERS, EPISODES, environment.discount, 7)
-    return CompiledTrainer(environment, *shared), HostTrainer(f"prefront/{id}", {}, *shared)
+    shared = (network, LEARNERS, environment.discount, EPISODES)
+    collectors = CompiledCollector.of(environment, *shared), HostCollector(f"prefront/{id}", *shared)
+    return [Trainer(collector, network, 7) for collector in collectors]
 
 
-def order(objectives, rate=1e-2):
+def schedule(objectives, rate=1e-2):
     shape = (LEARNERS, objectives)
     weights = np.random.default_rng(0).dirichlet(np.ones(objectives), LEARNERS).astype(np.float32)
     goal = Goal(weights, np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32))
-    return Order(goal, np.float32(rate), np.bool_(True), np.int32(2))
+    return Schedule(goal, np.float32(rate), np.bool_(True), np.int32(2))
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +55,10 @@ def test_equal_actions_give_equal_trajectories_and_advantages(pair):
     network = compiled.network
     inside, outside = compiled.fresh(0), host.fresh(0)
     assert int(inside.iteration) == int(outside.iteration) == 1
-    keys = jax.vmap(lambda key: jax.random.split(key)[0])(
-        jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 1), i))(np.arange(LEARNERS))
-    )
-    gather = jit(
-        jax.vmap(
-            lambda learner, copies, key: collect(
-                compiled.environment, network.policy, learner.policy, copies, key, STEPS, network.gamma
-            )[1]
-        ),
-        level=0,
-    )
-    first = gather(inside.learners, inside.copies, keys)
-    second = host._collect(outside, 0)
+    first = jit(lambda population: compiled.collector.collect(population, 0)[1], level=0)(inside)
+    second = host.collector.collect(outside, 0)[1]
     assert first.terminated.sum() > 0
-    assert np.unique(first.action).size == compiled.environment.action_space.n
+    assert np.unique(first.action).size == compiled.collector.environment.action_space.n
     for name, one, other in zip(first._fields, first, second, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6, err_msg=name)
     assert first.truncated.any()
@@ -85,9 +85,9 @@ def test_equal_actions_give_equal_trajectories_and_advantages(pair):
 
 def test_training_and_evaluation_are_the_same(pair):
     compiled, host = pair
-    objectives = compiled.environment.reward_dim
-    inside, scored_inside = compiled.advance(compiled.fresh(0), order(objectives))
-    outside, scored_outside = host.advance(host.fresh(0), order(objectives))
+    objectives = compiled.collector.environment.reward_dim
+    inside, scored_inside = compiled.advance(compiled.fresh(0), schedule(objectives))
+    outside, scored_outside = host.advance(host.fresh(0), schedule(objectives))
     np.testing.assert_allclose(scored_inside.returns, scored_outside.returns, rtol=1e-4, atol=1e-4)
     assert np.array_equal(scored_inside.steps, scored_outside.steps)
     np.testing.assert_allclose(inside.learners.estimate, outside.learners.estimate, rtol=1e-3, atol=1e-3)
@@ -151,17 +151,16 @@ def test_training_never_changes_the_form_of_a_population(id, exact):
     environment = prefront.make(id)
     spaces, objectives = (environment.observation_space, environment.action_space), environment.reward_dim
     network = ActorCritic.build(LearnerConfig(network="tabular" if exact else "mlp"), *spaces, objectives, 0.99)
-    table = transition_table(environment, network.policy) if exact else None
-    trainer = CompiledTrainer(environment, network, 2, 1, 0.99, 0, table=table)
+    trainer = Trainer(CompiledCollector.of(environment, network, 2, 0.99, exact=exact), network, 0)
     goal = Goal(*(np.ones((2, objectives), np.float32) for _ in Goal._fields))
-    order = Order(goal, np.float32(0.1), np.bool_(True), np.int32(1))
+    schedule = Schedule(goal, np.float32(0.1), np.bool_(True), np.int32(1))
 
     def form(population):
         leaves, structure = jax.tree.flatten(population)
         return structure, [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
 
-    begun = jax.eval_shape(lambda iteration: trainer._start(trainer.seed, iteration, None, None), np.int32(0))
-    advanced, _ = jax.eval_shape(trainer._advance, begun, order)
+    begun = trainer.fresh(0)
+    advanced, _ = jax.eval_shape(trainer._advanced, begun, schedule)
     learners = {name: getattr(advanced.learners, name) for name in ("policy", "critic", "scale")}
     resumed = jax.eval_shape(trainer.resumed, advanced, learners)
     assert form(begun) == form(advanced) == form(resumed)
@@ -169,31 +168,31 @@ def test_training_never_changes_the_form_of_a_population(id, exact):
 
 def constrained_trainer(return_episodes):
     environment = prefront.make("BreakableBottles-v0")
-    config = LearnerConfig(network="tabular", copies=4, steps=8, action_bias=1.0, return_episodes=return_episodes)
+    config = LearnerConfig(network="tabular", num_envs=4, steps=8, action_bias=1.0, return_episodes=return_episodes)
     spaces = environment.observation_space, environment.action_space
     network = ActorCritic.build(config, *spaces, environment.reward_dim, 0.9)
-    return CompiledTrainer(environment, network, 2, 1, 0.9, 0)
+    return Trainer(CompiledCollector.of(environment, network, 2, 0.9), network, 0)
 
 
 def test_returns_for_constraints_are_measured_by_whole_episodes_where_they_are_needed():
     """Beside the exact returns of the stochastic policies; steps count, and without constraints none are taken."""
     episodes = 4000
     trainer, plain = constrained_trainer(episodes), constrained_trainer(0)
-    policy, environment = trainer.network.policy, trainer.environment
+    policy, environment = trainer.network.policy, trainer.collector.environment
     objectives = environment.reward_dim
     free = Goal(
         np.ones((2, objectives), np.float32),
         np.full((2, objectives), -np.inf, np.float32),
         np.full((2, objectives), np.inf, np.float32),
     )
-    still = Order(free, np.float32(0.0), np.bool_(False), np.int32(1))
+    still = Schedule(free, np.float32(0.0), np.bool_(False), np.int32(1))
     learning = still._replace(learning_rate=np.float32(1e-3))
     bound = learning._replace(goal=free._replace(thresholds=np.zeros((2, objectives), np.float32)))
 
-    def steps(order):
+    def steps(schedule):
         """Steps beyond those of the evaluation itself, which is the same in both."""
-        population, outcome = trainer.advance(trainer.fresh(0), order)
-        return np.asarray(outcome.steps) - np.asarray(plain.advance(plain.fresh(0), order)[1].steps), population
+        population, outcome = trainer.advance(trainer.fresh(0), schedule)
+        return np.asarray(outcome.steps) - np.asarray(plain.advance(plain.fresh(0), schedule)[1].steps), population
 
     taken, population = steps(still)
     table = transition_table(environment, policy)
@@ -212,4 +211,4 @@ def test_host_environments_refuse_extra_episodes_for_constraints():
     config = LearnerConfig(network="tabular", return_episodes=3)
     network = ActorCritic.build(config, gym.spaces.Discrete(2), gym.spaces.Discrete(2), 2, 0.9)
     with pytest.raises(ValueError, match="return_episodes=3 needs one of our environments, but fruit-tree-v0"):
-        HostTrainer("fruit-tree-v0", {}, network, 2, 1, 0.9, 0)
+        HostCollector("fruit-tree-v0", network, 2, 0.9)

@@ -280,7 +280,7 @@ def test_every_damage_of_a_front_and_a_dataset_is_refused_by_name(tmp_path):
 
 
 def test_every_damage_of_a_checkpoint_is_refused_by_name_and_leftovers_are_swept(tmp_path):
-    learner = LearnerConfig(network="tabular", copies=4, steps=12)
+    learner = LearnerConfig(network="tabular", num_envs=4, steps=12)
     config = CMORLConfig(
         total_steps=8 * 4 * 12, population=8, updates_per_evaluation=1, checkpoint_evaluations=1, learner=learner
     )

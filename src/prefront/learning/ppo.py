@@ -6,6 +6,7 @@ Everything here is for one learner; a population is `jax.vmap` over learners, tr
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -39,8 +40,8 @@ class LearnerConfig:
         network: "tabular", "factored", "one-hot", "mlp", or "auto" (a table for small integer observation spaces, else
             "mlp"), see `PolicyNetwork.for_spaces`.
         hidden: Sizes of the hidden layers of policy and critic.
-        copies: Copies of the environment that the learner steps side by side.
-        steps: Steps of each copy per update.
+        num_envs: Environments that the learner steps side by side.
+        steps: Steps of each environment per update.
         gamma: Discount; None takes the environment's evaluation discount.
         lambda_: Parameter of the generalised advantage estimates and the lambda-returns.
         learning_rate: Step size of Adam.
@@ -64,7 +65,7 @@ class LearnerConfig:
 
     network: Kind = "auto"
     hidden: tuple[int, ...] = (64, 64)
-    copies: int = 8
+    num_envs: int = 8
     steps: int = 32
     gamma: float | None = None
     lambda_: float = 0.95
@@ -84,15 +85,13 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_least(self, 1, "hidden", "copies", "steps", "epochs", "minibatches")
+        check_least(self, 1, "hidden", "num_envs", "steps", "epochs", "minibatches")
         check_least(self, 0, "learning_rate", "entropy", "value_coefficient", "action_bias", "return_episodes")
         check_positive(self, "clip", "max_gradient_norm", "reward_clip")
         check_between(self, 0, 1, "gamma", closed="right")
         check_between(self, 0, 1, "lambda_", "entropy_decay", closed="both")
-        if self.copies * self.steps % self.minibatches:
-            raise ValueError(
-                f"copies times steps, {self.copies * self.steps}, must be a multiple of minibatches={self.minibatches}."
-            )
+        if (size := self.num_envs * self.steps) % self.minibatches:
+            raise ValueError(f"num_envs times steps, {size}, must be a multiple of minibatches={self.minibatches}.")
 
 
 class Goal(NamedTuple):
@@ -196,7 +195,7 @@ class ActorCritic:
 
         Args:
             learner: The learner whose policy acted.
-            trajectory: What it met, leading axes (T, copies).
+            trajectory: What it met, leading axes (T, num_envs).
             goal: What it is asked for.
             key: Random key, for shuffling.
             learning_rate: Step size.
@@ -252,20 +251,18 @@ class ActorCritic:
             surrogate = clipped_surrogate(distribution.log_probability(action), old_log, advantage, config.clip)
             return surrogate - entropy * distribution.entropy().mean() + critic_loss
 
-        def step(carry: tuple[Any, Any], batch: tuple[jax.Array, ...]) -> tuple[tuple[Any, Any], None]:
+        def step(carry: tuple[Any, Any], rows: jax.Array | None) -> tuple[tuple[Any, Any], None]:
             weights, optimiser = carry
+            batch = data if rows is None else jax.tree.map(lambda x: x[rows], data)
             updates, optimiser = self.optimiser.update(jax.grad(loss)(weights, batch), optimiser)
             return (jax.tree.map(lambda w, u: w - learning_rate * u, weights, updates), optimiser), None
 
-        def epoch(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
-            if config.minibatches == 1:
-                return step(carry, data)
-            order = jax.random.permutation(key, advantages.shape[0]).reshape(config.minibatches, -1)
-            return jax.lax.scan(lambda carry, rows: step(carry, jax.tree.map(lambda x: x[rows], data)), carry, order)
-
-        weights_before = (learner.policy["weights"], learner.critic["weights"])
-        keys = jax.random.split(key, config.epochs)
-        (after, optimiser), _ = jax.lax.scan(epoch, (weights_before, learner.optimiser), keys)
+        before, steps, rows = (learner.policy["weights"], learner.critic["weights"]), config.epochs, None
+        if config.minibatches > 1:
+            steps *= config.minibatches
+            shuffle = partial(jax.random.permutation, x=advantages.shape[0])
+            rows = jax.vmap(shuffle)(jax.random.split(key, config.epochs)).reshape(steps, -1)
+        (after, optimiser), _ = jax.lax.scan(step, (before, learner.optimiser), rows, length=steps)
         if self.constraint == "cpo":
             learner = self._visited(learner, trajectory, learning_rate, endless=known is None)
             moved = self._trust_region_step(learner, trajectory, estimates.advantages, goal, course)

@@ -1,8 +1,4 @@
-"""Collecting experience: what an algorithm sees, whoever steps the environment.
-
-Compiled environments are stepped inside the program (`start` and `collect` here), all others on the host
-(`prefront.tasks.host`); both yield the same `Trajectory`, from which all learning goes on alike.
-"""
+"""Trajectories and whole episodes in functional environments, as parts of compiled programs."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ Array: TypeAlias = Any
 
 
 class Trajectory(NamedTuple):
-    """Steps of several copies of an environment, leading axes (T, copies).
+    """Steps of several environments, leading axes (T, num_envs).
 
     Attributes:
         encoded: Encoded observation before the step.
@@ -48,8 +44,8 @@ class Trajectory(NamedTuple):
         return self.elapsed == 0
 
 
-class Copies(NamedTuple):
-    """Running copies of an environment: state, encoded observation, steps so far, accumulated reward."""
+class EnvState(NamedTuple):
+    """Where running environments are: state, encoded observation, steps so far, accumulated reward."""
 
     state: Any
     encoded: jax.Array
@@ -57,67 +53,67 @@ class Copies(NamedTuple):
     accumulated: jax.Array
 
 
-def start(environment: Environment, policy: PolicyNetwork, key: jax.Array, copies: int) -> Copies:
-    """Starts an episode in each of `copies` copies."""
-    state, observation = jax.vmap(lambda one: functional.reset(environment, one))(jax.random.split(key, copies))
+def start(environment: Environment, policy: PolicyNetwork, key: jax.Array, num_envs: int) -> EnvState:
+    """Starts an episode in each of `num_envs` environments."""
+    state, observation = jax.vmap(lambda one: functional.reset(environment, one))(jax.random.split(key, num_envs))
     encoded = jax.vmap(policy.encoder)(observation)
-    return Copies(state, encoded, jnp.zeros(copies, jnp.int32), jnp.zeros((copies, environment.reward_dim)))
+    return EnvState(state, encoded, jnp.zeros(num_envs, jnp.int32), jnp.zeros((num_envs, environment.reward_dim)))
 
 
 def collect(
     environment: Environment,
     policy: PolicyNetwork,
     parameters: Parameters,
-    copies: Copies,
+    env_state: EnvState,
     key: jax.Array,
     steps: int,
     gamma: float,
-) -> tuple[Copies, Trajectory]:
-    """Takes `steps` stochastic actions in each copy; an episode that ends is followed by the next one.
+) -> tuple[EnvState, Trajectory]:
+    """Takes `steps` stochastic actions in each environment; an episode that ends is followed by the next one.
 
     Args:
         environment: The functional environment; its episode limit truncates.
         policy: Policy network.
         parameters: Its parameters.
-        copies: Running copies.
+        env_state: Running environments.
         key: Random key.
         steps: Steps T.
         gamma: Discount of `accumulated`.
 
     Returns:
-        The copies afterwards, and the trajectory.
+        The environments afterwards, and the trajectory.
     """
-    number = copies.elapsed.shape[0]
+    number = env_state.elapsed.shape[0]
     for_noise, for_steps = jax.random.split(key)
     noise = policy.noise(for_noise, (steps, number))
     limit = environment.max_episode_steps
 
-    def one_copy(copy: Copies, disturbance: jax.Array, step_key: jax.Array) -> tuple[Copies, Trajectory]:
-        raw = policy.distribution_of(parameters, copy.encoded).perturbed(disturbance)
+    def one(env: EnvState, disturbance: jax.Array, step_key: jax.Array) -> tuple[EnvState, Trajectory]:
+        raw = policy.distribution_of(parameters, env.encoded).perturbed(disturbance)
         for_step, for_reset = jax.random.split(step_key)
-        taken = functional.step(environment, copy.state, policy.to_space(raw), for_step)
-        truncated = (copy.elapsed + 1 >= limit) & ~taken.terminated
+        taken = functional.step(environment, env.state, policy.to_space(raw), for_step)
+        truncated = (env.elapsed + 1 >= limit) & ~taken.terminated
         ended = taken.terminated | truncated
         next_encoded = policy.encoder(taken.observation)
-        accumulated = gamma * copy.accumulated + taken.reward
+        accumulated = gamma * env.accumulated + taken.reward
         state, observation = functional.reset(environment, for_reset)
-        following = Copies(
+        following = EnvState(
             functional.select(ended, state, taken.state),
             jnp.where(ended, policy.encoder(observation), next_encoded),
-            jnp.where(ended, 0, copy.elapsed + 1),
+            jnp.where(ended, 0, env.elapsed + 1),
             jnp.where(ended, 0.0, accumulated),
         )
         return following, Trajectory(
-            copy.encoded, raw, taken.reward, taken.terminated, truncated, next_encoded, copy.elapsed, accumulated
+            env.encoded, raw, taken.reward, taken.terminated, truncated, next_encoded, env.elapsed, accumulated
         )
 
-    def step(copies: Copies, at: tuple[jax.Array, jax.Array]) -> tuple[Copies, Trajectory]:
-        return jax.vmap(one_copy)(copies, *at)
+    def step(env_state: EnvState, at: tuple[jax.Array, jax.Array]) -> tuple[EnvState, Trajectory]:
+        return jax.vmap(one)(env_state, *at)
 
-    return jax.lax.scan(step, copies, (noise, jax.random.split(for_steps, (steps, number))))
+    return jax.lax.scan(step, env_state, (noise, jax.random.split(for_steps, (steps, number))))
 
 
-class Outcome(NamedTuple):
+class Evaluation(NamedTuple):
     """Mean discounted return, shape (objectives,), and the number of environment steps that it took."""
 
     returns: Array
@@ -132,7 +128,7 @@ def evaluate(
     episodes: int,
     gamma: float,
     stochastic: bool = False,
-) -> Outcome:
+) -> Evaluation:
     """Runs whole episodes and averages their discounted returns.
 
     Args:
@@ -166,7 +162,7 @@ def evaluate(
         returns = returns + jnp.where(running[:, None], weight * taken.reward, 0.0)
         return time + 1, taken.state, encoded, ended | taken.terminated, weight * gamma, returns, steps + running.sum()
 
-    copies = start(environment, policy, for_start, episodes)
-    begin = (0, copies.state, copies.encoded, jnp.zeros(episodes, bool), 1.0, copies.accumulated, 0)
+    first = start(environment, policy, for_start, episodes)
+    begin = (0, first.state, first.encoded, jnp.zeros(episodes, bool), 1.0, first.accumulated, 0)
     *_, returns, steps = jax.lax.while_loop(going, advance, begin)
-    return Outcome(returns.mean(0), steps)
+    return Evaluation(returns.mean(0), steps)

@@ -34,11 +34,10 @@ def jit(
     @functools.cache
     def compiled(traced: bool) -> Callable[..., Any]:
         # Options of the compiler are refused inside another program.
-        low = jax.default_backend() == "cpu" and not traced
-        asked: dict[str, Any] = {"xla_backend_optimization_level": level}
-        if low and not fusion_emitters and _is_known(FUSION_EMITTERS):
+        asked = None if traced else compiler_options(level)
+        if asked and not fusion_emitters and _is_known(FUSION_EMITTERS):
             asked[FUSION_EMITTERS] = False
-        return jax.jit(function, compiler_options=asked if low else None, **options)
+        return jax.jit(function, compiler_options=asked, **options)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -47,6 +46,11 @@ def jit(
         return compiled(traced)(*args, **kwargs)
 
     return call
+
+
+def compiler_options(level: int = 1) -> dict[str, Any] | None:
+    """Returns what `jax.jit` takes for a low optimisation level on CPUs, see `jit`; asks for the device."""
+    return {"xla_backend_optimization_level": level} if jax.default_backend() == "cpu" else None
 
 
 @functools.cache
