@@ -8,12 +8,14 @@ that no policy meets cost it their share of the budget, as they would where nobo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+import scipy
 
 from prefront.agents.constrained_rlhf import Trainer, TrainingResult
 from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings, method_settings
@@ -22,9 +24,9 @@ from prefront.envs.token_task import TokenWorldSettings, World
 from prefront.exact import kl_constrained
 from prefront.preferences.models.sequences import linear_rewards
 
-REFLECTION, EXPANSION, CONTRACTION, SHRINK = 1.0, 2.0, 0.5, 0.5
 CLOSE, LARGEST_SHARE = 0.05, 1 / 8
 CACHE_DIGITS = 6
+LONGEST_SEARCH = 10**6
 
 
 class BudgetSpentError(Exception):
@@ -98,11 +100,12 @@ def nelder_mead(
             cache[name] = float(objective(np.array(name)))
         return cache[name]
 
-    try:
-        for _ in _moves(value, start, tolerance):
-            pass
-    except BudgetSpentError:
-        pass
+    # No values bound the search: it ends by its size, or when the budget is spent.
+    bounds = {"xatol": tolerance, "fatol": np.inf, "maxiter": LONGEST_SEARCH, "maxfev": LONGEST_SEARCH}
+    with contextlib.suppress(BudgetSpentError), np.errstate(invalid="ignore"):
+        scipy.optimize.minimize(
+            lambda point: -value(point), start[0], method="Nelder-Mead", options={"initial_simplex": start, **bounds}
+        )
     points, values = np.array(list(cache)), np.array(list(cache.values()))
     if len(values) == 0:
         raise ValueError("The budget does not pay for a single evaluation.")
@@ -232,36 +235,6 @@ def train_nm_ppo(
     result = trainer.result()
     sequences = result.history["sequences"][0]
     return ThresholdSearch(search, result, sequences, training.evaluation_sequences * np.arange(1, len(sequences) + 1))
-
-
-def _moves(value: Callable[[np.ndarray], float], simplex: np.ndarray, tolerance: float) -> Iterator[None]:
-    """The moves of the simplex, until it is small."""
-    points, values = simplex.copy(), np.array([value(point) for point in simplex])
-    while np.ptp(points, axis=0).max() > tolerance:
-        order = np.argsort(-values, kind="stable")
-        points, values = points[order], values[order]
-        centre = points[:-1].mean(0)
-        away = centre - points[-1]
-        reflected = centre + REFLECTION * away
-        at_reflected = value(reflected)
-        if at_reflected > values[0]:
-            expanded = centre + EXPANSION * away
-            at_expanded = value(expanded)
-            better = (expanded, at_expanded) if at_expanded > at_reflected else (reflected, at_reflected)
-            points[-1], values[-1] = better
-        elif at_reflected > values[-2]:
-            points[-1], values[-1] = reflected, at_reflected
-        else:
-            # Towards the better of the worst vertex and its reflection.
-            outside = at_reflected > values[-1]
-            contracted = centre + (CONTRACTION if outside else -CONTRACTION) * away
-            at_contracted = value(contracted)
-            if at_contracted > max(values[-1], at_reflected):
-                points[-1], values[-1] = contracted, at_contracted
-            else:
-                points[1:] = points[0] + SHRINK * (points[1:] - points[0])
-                values[1:] = [value(point) for point in points[1:]]
-        yield
 
 
 def _reachable(settings: TokenWorldSettings, world: World, theta: np.ndarray) -> bool:
