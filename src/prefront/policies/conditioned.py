@@ -53,14 +53,7 @@ class ConditionedPolicy:
         object.__setattr__(self, "parameters", read_only(self.parameters))
 
     def select(self, weights: ArrayLike) -> Policy:
-        """Returns the policy for given weights.
-
-        Args:
-            weights: A vector on the simplex, shape (objectives,).
-
-        Raises:
-            ValueError: The weights have the wrong length, are negative or do not sum to 1.
-        """
+        """Returns the policy for given weights, see `prefront.policies.solution.Solution.select`."""
         if np.ndim(weights) != 1:
             raise ValueError(f"One weight vector selects a policy, got an array of shape {np.shape(weights)}.")
         network, stacked = self.folded(weights)
@@ -90,24 +83,7 @@ class ConditionedPolicy:
         deterministic: bool | None = None,
         gamma: float | None = None,
     ) -> np.ndarray:
-        """Measures the mean returns of the policies for several weights.
-
-        Args:
-            environment: An environment or its id; by default that of the conditions.
-            episodes: Episodes per policy; 1 is exact where nothing is random.
-            seed: Seed of the episodes.
-            weights: Vectors on the simplex, shape (number, objectives); by default the lattice of at most 500 of
-                `prefront.policies.scores.utility_lattice`.
-            deterministic: Whether actions are the distributions' modes; by default as in the conditions.
-            gamma: Discount; by default that of the conditions.
-
-        Returns:
-            Mean returns, shape (number, objectives), float64: one row for each weight vector.
-
-        Raises:
-            ValueError: The environment has other spaces than the policies, or another number of objectives; or weights
-                lie off the simplex.
-        """
+        """Measures mean returns as `Solution.evaluate` says; by default for the lattice of `utility_lattice`."""
         return evaluate_under(
             self.conditions,
             *self.folded(self._asked(weights)),
@@ -119,13 +95,7 @@ class ConditionedPolicy:
         )
 
     def front(self, weights: ArrayLike | None = None, episodes: int = 10, seed: int = 0) -> Front:
-        """Returns the front of the policies for several weights, measured in the environment of the conditions.
-
-        Args:
-            weights: As in `evaluate`.
-            episodes: Episodes per policy; 1 is exact where nothing is random.
-            seed: Seed of the episodes.
-        """
+        """Returns the front of the policies for several weights, measured as by `evaluate` under the conditions."""
         asked = self._asked(weights)
         network, parameters = self.folded(asked)
         returns = self.evaluate(None, episodes, seed, weights=asked)
@@ -133,17 +103,12 @@ class ConditionedPolicy:
         return Front.of(network, parameters, returns, self.conditions, **counts)
 
     def save(self, folder: Any) -> None:
-        """Writes the policy to a folder, in place of one that is there; equal policies give equal bytes."""
+        """Writes the policy to a folder, see `prefront.policies.solution.Solution.save`."""
         solution_files.write(solution_files.CONDITIONED, folder, self, None)
 
     @classmethod
     def load(cls, folder: Any) -> ConditionedPolicy:
-        """Reads a policy from a folder; nothing is unpickled, imported or called by a name that the file holds.
-
-        Raises:
-            DamagedFileError: The file is missing, truncated or altered, or holds no conditioned policy; the message
-                names it.
-        """
+        """Reads a policy from a folder, see `prefront.policies.solution.load`."""
         return solution_files.read(solution_files.CONDITIONED, folder, cls)
 
     def _asked(self, weights: ArrayLike | None) -> ArrayLike:

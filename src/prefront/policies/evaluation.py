@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache, partial
-from typing import Any
 
 import gymnasium as gym
 import jax
@@ -16,10 +15,9 @@ from prefront.policies.policy import Policy
 from prefront.system.checks import check_discount
 from prefront.system.runtime import check_process
 from prefront.tasks.environment import AnyEnvironment, Environment
-from prefront.tasks.host import LONGEST_EPISODE
+from prefront.tasks.host import HostEnvironments, mean_returns
 from prefront.tasks.registry import make_environment, make_stored_environment
 from prefront.tasks.task import Conditions
-from prefront.tasks.vector_rewards import checked_reward, stated_reward_space
 
 
 def evaluate(
@@ -72,11 +70,11 @@ def evaluate(
         key = jax.random.key(seed)
         means = _evaluate_compiled(environment, network, episodes, deterministic, stacked, key, gamma)
         return np.asarray(means, np.float64)[:policies]
-    chosen = (Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters)) for i in range(policies))
-    rows = [
-        np.mean([_episode(environment, policy, seed + i, gamma, deterministic) for i in range(episodes)], axis=0)
-        for policy in chosen
-    ]
+    environments, rows = HostEnvironments(environment), []
+    for i in range(policies):
+        policy = Policy(network, jax.tree.map(lambda leaf, i=i: leaf[i], parameters))
+        act = partial(policy, rng=None if deterministic else np.random.default_rng(seed))
+        rows.append(mean_returns(environments, act, seed, episodes, gamma)[0][0])
     return np.array(rows, np.float64)
 
 
@@ -149,20 +147,3 @@ def _evaluate_compiled(
         return rollouts.evaluate(environment, network, own, key, episodes, gamma, not deterministic).returns
 
     return jax.vmap(one)(parameters)
-
-
-def _episode(
-    environment: gym.Env[Any, Any], policy: Policy, seed: int, gamma: float, deterministic: bool
-) -> np.ndarray:
-    rng = None if deterministic else np.random.default_rng(seed)
-    observation, _ = environment.reset(seed=seed)
-    space = stated_reward_space(environment)
-    total: np.ndarray | float = 0.0
-    weight = 1.0
-    for _ in range(LONGEST_EPISODE):
-        observation, reward, terminated, truncated, _ = environment.step(policy(observation, rng))
-        total = total + weight * checked_reward(reward, environment, space)
-        weight *= gamma
-        if terminated or truncated:
-            break
-    return np.asarray(total)

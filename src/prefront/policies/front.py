@@ -142,25 +142,14 @@ class Front:
         )
 
     def select(self, weights: ArrayLike) -> Policy:
-        """Returns the policy of largest weighted return.
-
-        Args:
-            weights: A vector on the simplex, shape (objectives,).
-
-        Raises:
-            ValueError: The weights have the wrong length, are negative or do not sum to 1, or the front is empty.
-        """
+        """Returns the policy of largest weighted return, see `prefront.policies.solution.Solution.select`."""
         chosen = self._chosen(weights)
         if chosen.ndim:
             raise ValueError(f"One weight vector selects a policy, got an array of shape {np.shape(weights)}.")
         return self[int(chosen)]
 
     def front(self, weights: ArrayLike | None = None) -> Front:
-        """Returns the front of the policies that are selected for several weights; all of them by default.
-
-        Args:
-            weights: Vectors on the simplex, shape (number, objectives).
-        """
+        """Returns the front of the policies that are selected for several weights; all of them by default."""
         if weights is None:
             return self
         kept = np.unique(self._chosen(np.atleast_2d(weights)))
@@ -184,24 +173,7 @@ class Front:
         deterministic: bool | None = None,
         gamma: float | None = None,
     ) -> np.ndarray:
-        """Measures the policies' mean returns anew, see `prefront.policies.evaluation.evaluate_under`.
-
-        Args:
-            environment: An environment or its id; by default that of the conditions.
-            episodes: Episodes per policy.
-            seed: Seed of the episodes.
-            weights: Vectors on the simplex, shape (number, objectives), whose selected policies are asked for.
-            deterministic: Whether actions are the distributions' modes; by default as in the conditions.
-            gamma: Discount; by default that of the conditions.
-
-        Returns:
-            Mean returns, shape (policies, objectives), float64, in the order of `returns`; with weights one row for
-            each of them. The objectives are those of the environment, which may pay by others than the one that
-            policies were trained in.
-
-        Raises:
-            ValueError: The environment has other spaces than the policies.
-        """
+        """Measures mean returns as `Solution.evaluate` says; without weights in the order of `returns`."""
         rows = np.arange(len(self)) if weights is None else self._chosen(np.atleast_2d(weights))
         if len(self) == 0:
             return np.zeros_like(self.returns)
@@ -218,16 +190,12 @@ class Front:
         return measured[rows]
 
     def save(self, folder: Any) -> None:
-        """Writes the front to a folder, in place of a front that is there; equal fronts give equal bytes."""
+        """Writes the front to a folder, see `prefront.policies.solution.Solution.save`."""
         solution_files.write(solution_files.FRONT, folder, self, len(self))
 
     @classmethod
     def load(cls, folder: Any) -> Front:
-        """Reads a front from a folder; nothing is unpickled, imported or called by a name that the file holds.
-
-        Raises:
-            DamagedFileError: The file is missing, truncated or altered, or holds no front; the message names it.
-        """
+        """Reads a front from a folder, see `prefront.policies.solution.load`."""
         return solution_files.read(solution_files.FRONT, folder, cls)
 
     def _chosen(self, weights: ArrayLike) -> np.ndarray:
