@@ -42,10 +42,11 @@ from prefront.pareto.weights import dirichlet_weights, riesz_weights
 from prefront.policies.front import Front
 from prefront.policies.solution import Result
 from prefront.system.failures import TrainingFailure
+from prefront.system.tables import Table
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task
 
-__all__ = ["CMORLConfig", "Progress", "config_for", "linear_config_for", "train"]
+__all__ = ["CMORLConfig", "config_for", "linear_config_for", "train"]
 
 # A constraint counts as violated when a return lies below it by more than this share of the objective's range.
 VIOLATION = 0.02
@@ -54,39 +55,22 @@ HISTORY = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run has come, told after each evaluation.
-
-    Attributes:
-        environment_steps: Training steps so far.
-        total_steps: Training steps in all.
-        hypervolume: Hypervolume of the archive.
-        cardinality: Points in the archive.
-    """
-
-    environment_steps: int
-    total_steps: int
-    hypervolume: float
-    cardinality: int
-
-
 def train(
-    environment: Environment | str,
+    task: Task | Environment | str,
     config: CMORLConfig,
     seed: int,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    report: Callable[..., None] | None = None,
     checkpoint: Path | None = None,
 ) -> Result[Front]:
     """Discovers a front.
 
     Args:
-        environment: One of our environments, or a Gymnasium id. Ours run inside compiled programs; any other with a
-            vector reward is stepped on the host.
+        task: A task, an environment or a Gymnasium id. Ours run inside compiled programs; any other with a vector
+            reward is stepped on the host.
         config: Settings.
         seed: Seed of all random numbers: the same seed gives the same front, bit for bit, on one machine.
-        progress: Called after each evaluation.
+        report: Called after each evaluation with steps so far, steps in all, and `hypervolume` and `points`.
         checkpoint: Folder in which the run's state is kept; a run that finds a state there goes on from it and ends as
             if it had not been interrupted.
 
@@ -103,8 +87,23 @@ def train(
             it.
         ValueError: The checkpoint belongs to another task, seed or settings; the message names what differs.
     """
-    discovery = _Discovery(Task.of(environment, config.discount, config.reference_point), config, seed)
-    discovery.run(progress, checkpoint)
+    discovery = _Discovery(Task.of(task, config.discount, config.reference_point), config, seed)
+    owner = {"task": discovery.task.identity(), "seed": seed, "config": dataclasses.asdict(config)}
+    kept = Checkpoint(checkpoint, owner)
+    if (before := kept.restore({"population": discovery.population, "goal": discovery.phase.goal})) is not None:
+        discovery.restore(*before)
+    while (done := len(discovery.history)) < discovery.evaluations:
+        try:
+            discovery.advance()
+        except TrainingFailure as failure:
+            failure.moment = f"evaluation {done + 1} (after {discovery.steps} steps of training): {failure.moment}"
+            failure.checkpoint = kept.stored
+            raise
+        if (done + 1) % config.checkpoint_evaluations == 0:
+            kept.save(*discovery.state())
+        if report is not None:
+            last = discovery.history[-1]
+            report(discovery.steps, discovery.total, hypervolume=last["hypervolume"], points=last["cardinality"])
     return discovery.result()
 
 
@@ -121,7 +120,6 @@ class _Discovery:
 
     def __init__(self, task: Task, config: CMORLConfig, seed: int) -> None:
         self.task, self.config, self.seed = task, config, seed
-        self.identity, self.conditions = task.identity(), task.conditions()
         self.network = ActorCritic.build(
             config.learner,
             task.observation_space,
@@ -156,33 +154,9 @@ class _Discovery:
         self.within = 0  # evaluations of this phase that are done
         self.population = self.trainer.fresh(0)
         self.queue: list[tuple[dict[str, Any], int]] = []  # selected policies, with the objective to extend them in
-        self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
+        self.history: list[dict[str, float]] = []  # a row for each evaluation
         self.steps = self.evaluation_steps = 0
-
-    def run(self, progress: Callable[[Progress], None] | None, checkpoint: Path | None) -> None:
-        """Trains until the budget is spent."""
-        settings = dataclasses.asdict(self.config)
-        kept = Checkpoint(checkpoint, {"task": self.identity, "seed": self.seed, "config": settings})
-        if (before := kept.restore({"population": self.population, "goal": self.phase.goal})) is not None:
-            self._restore(*before)
-        while (done := len(self.history["stage"])) < self.evaluations:
-            if self.within == self.phase.evaluations:
-                self.within = 0
-                if done < self.initialisation:
-                    self._initialise(done)
-                else:
-                    self._extend()
-            try:
-                self._advance()
-            except TrainingFailure as failure:
-                failure.moment = f"evaluation {done + 1} (after {self.steps} steps of training): {failure.moment}"
-                failure.checkpoint = kept.stored
-                raise
-            if (done + 1) % self.config.checkpoint_evaluations == 0:
-                self.population = self._active.storable(self.population)
-                kept.save(*self._state())
-            if progress is not None:
-                progress(self._progress())
+        self.total = self.evaluations * steps
 
     @property
     def _active(self) -> Trainer:
@@ -222,8 +196,14 @@ class _Discovery:
         goal = self._goal(self.phase.goal.weights, np.where(maximised, -np.inf, thresholds), ranges)
         self.phase = self.phase._replace(goal=goal)
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Trains for some updates and offers each evaluated policy to the archive."""
+        if self.within == self.phase.evaluations:
+            self.within = 0
+            if len(self.history) < self.initialisation:
+                self._initialise(len(self.history))
+            else:
+                self._extend()
         config, phase = self.config, self.phase
         start, end = (phase.stage == 2 and self.within == at for at in (0, phase.evaluations - 1))
         if end:
@@ -253,17 +233,9 @@ class _Discovery:
 
     def _record(self, finished: bool) -> None:
         violations = self._violations()
-        row = {
-            "environment_steps": self.steps,
-            "evaluation_steps": self.evaluation_steps,
-            "hypervolume": self.archive.hypervolume(self.task.reference_point),
-            "cardinality": len(self.archive),
-            "stage": self.phase.stage,
-            "violations": violations,
-            "finished_violations": violations if finished else np.nan,
-        }
-        for name, value in row.items():
-            self.history[name].append(value)
+        volume = float(self.archive.hypervolume(self.task.reference_point))
+        row = (self.steps, self.evaluation_steps, volume, len(self.archive), self.phase.stage, violations)
+        self.history.append(dict(zip(HISTORY, (*row, violations if finished else np.nan), strict=True)))
 
     def _violations(self) -> float:
         thresholds, units = self.phase.goal.thresholds, self.phase.goal.units
@@ -271,10 +243,6 @@ class _Discovery:
             return np.nan
         short = (thresholds - np.asarray(self.population.learners.estimate)) / units
         return float(np.mean((short > VIOLATION).any(1)))
-
-    def _progress(self) -> Progress:
-        total = self.evaluations * self.config.updates_per_evaluation * self.trainer.steps_per_update
-        return Progress(self.steps, total, self.history["hypervolume"][-1], len(self.archive))
 
     def _weights(self, rng: np.random.Generator) -> np.ndarray:
         number, objectives = self.config.population, self.task.objectives
@@ -290,15 +258,16 @@ class _Discovery:
 
     def _random(self) -> np.random.Generator:
         """Returns the generator of what is drawn on the host at this point of the run."""
-        return np.random.default_rng((self.seed, len(self.history["stage"])))
+        return np.random.default_rng((self.seed, len(self.history)))
 
-    def _state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns all that the run goes on from: arrays and facts."""
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns all that the run goes on from, arrays and facts, and goes on in the same way itself."""
+        self.population = self._active.storable(self.population)
         arrays: dict[str, Any] = {
             "population": self.population,
             "goal": self.phase.goal,
             "archive": {"returns": self.archive.returns, "entries": stacked(self.archive.entries)},
-            "history": {name: np.array(values, np.float64) for name, values in self.history.items()},
+            "history": Table.from_rows(self.history).columns,
         }
         if self.queue:
             policies, objectives = zip(*self.queue, strict=True)
@@ -309,7 +278,8 @@ class _Discovery:
         }
         return arrays, facts
 
-    def _restore(self, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Goes on from what `state` returned."""
         self.population = arrays["population"]
         stage, evaluations, self.within = facts["phase"]
         self.phase = _Phase(stage, evaluations, arrays["goal"])
@@ -318,7 +288,7 @@ class _Discovery:
         if "queue" in arrays:
             objectives = arrays["queue"]["objectives"].tolist()
             self.queue = list(zip(unstacked(arrays["queue"]["policies"], len(objectives)), objectives, strict=True))
-        self.history = {name: arrays["history"][name].tolist() for name in HISTORY}
+        self.history = list(Table({name: arrays["history"][name] for name in HISTORY}).rows())
         self.steps, self.evaluation_steps = facts["steps"]
         self.population = self._active.continued(self.population)
 
@@ -329,13 +299,12 @@ class _Discovery:
             self.network.policy,
             policies,
             self.archive.returns,
-            self.conditions,
+            self.task.conditions(),
             environment_steps=self.steps,
             evaluation_steps=self.evaluation_steps,
             seed=self.seed,
         )
-        history = {name: np.array(values) for name, values in self.history.items()}
-        return Result(front, history, self.steps, self.evaluation_steps)
+        return Result(front, Table.from_rows(self.history), self.steps, self.evaluation_steps)
 
 
 def _trainer(task: Task, network: ActorCritic, config: CMORLConfig, seed: int) -> Trainer:

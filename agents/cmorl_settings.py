@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from prefront.learning.ppo import LearnerConfig
+from prefront.learning.learner_config import LearnerConfig
 from prefront.system.checks import check_between, check_least, check_positive, check_types, nearest_names
 
 
@@ -29,7 +29,9 @@ class CMORLConfig:
             instead of by episodes.
         evaluation_episodes: Episodes of each deterministic evaluation; 1 is exact where nothing is random.
         extension: How stage 2 constrains returns: "ipo" (logarithmic barrier), "lagrangian" (multipliers), "cpo" (trust
-            region), or "none", which spends all steps in stage 1: linear scalarisation alone.
+            region), or "none", which spends all steps in stage 1: linear scalarisation alone. Where episodes reach
+            their time limit, "cpo" holds constraints only by `evaluation` "exact" or by `return_episodes`: the critic's
+            returns go on beyond the limit.
         selected: Policies that are extended per round, each once for every objective; None takes as many as the
             population holds.
         extension_updates: Updates of each extension.
@@ -137,9 +139,8 @@ PUBLISHED: dict[str, CMORLConfig] = {
 PERCEPTRON = LearnerConfig(network="mlp", num_envs=8, steps=32, learning_rate=1e-3, entropy=0.02, action_bias=2.0)
 TABLE = LearnerConfig(network="tabular", num_envs=8, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 
-# Figures in the comments below are of barriers whose t stayed 20. With the one that grows to 100, seed 100 found all 10
-# points of DeepSeaTreasure and all 64 of FruitTree as before; 0 and .016 of the finished learners violated. Where
-# returns are not known exactly and `return_episodes` is 0, constraints hold as well as the critic knows the returns.
+# What was tried and measured for these is in benchmarks/results/tuning.md. Where returns are not known exactly and
+# `return_episodes` is 0, constraints hold as well as the critic knows the returns.
 
 # Deep seas: perceptrons on coordinates generalise from cell to cell; tables seldom reach the far treasures.
 SEA = CMORLConfig(
@@ -161,10 +162,8 @@ TREE = CMORLConfig(
     extension_rate=0.3,
 )
 # A safe way round the enemies is longer than a risky one: much entropy and a fast table find it, in long enough lives.
-# Three of 3.7 M steps found every point on seeds 100 to 104; two of 3.8 M missed one on seed 102, and four of 1.9 M on
-# seeds 0 and 2. At the rate of stage 1 rare deaths throw extended learners over constraints: .24 of them ended so on
-# seed 100, .08 at a tenth of it, at most .04 at a 20th (seeds 101, 102). Nor do rollouts of 256 steps tell a step of
-# "cpo" where they are: .40 ended so with trust regions of .01, none with .0001 (seed 100, one restart, 3 M steps).
+# At the rate of stage 1 rare deaths throw extended learners over constraints, and rollouts of 256 steps do not tell a
+# step of "cpo" where they are.
 GATHERING = CMORLConfig(
     learner=dataclasses.replace(TABLE, num_envs=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
     total_steps=13_000_000,
@@ -179,13 +178,9 @@ GATHERING = CMORLConfig(
     trust_region=1e-4,
 )
 BOTTLES = dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1, stage_one_share=0.6)
-# The best tours gather all twelve items in 70 steps; greedy learners come to rest on 27 steps with four of them, in no
-# state of which another first step is better. Perceptrons on one-hot cells do not tell what to do next from what is
-# left: taught the optimum, they walk in circles; a factored table does not. The table alone does not leave short ways
-# (.80 of the optimum of 16 even weights in the mean, perceptrons .82; seed 100), much entropy that fades does (.97). At
-# a training discount above the evaluation's .95 detours cost less: .96 of the optimum of 16 inner weights, before .92.
-# Seeds 100, 101 and 102: .949, .960 and .964 of the exact hypervolume, .919, .933 and .943 of it by stage 1, with .9993
-# to .9998 of the expected utility, in 97 to 108 CPU-seconds. The vertices of the convex hull alone make .948 of it.
+# The best paths gather all twelve items in 70 steps; greedy learners come to rest on 27 steps with four of them, in no
+# state of which another first step is better. A factored table tells what to do next from what is left, much entropy
+# that fades leaves short ways, and at a training discount above the evaluation's detours cost less.
 ROOMS = CMORLConfig(
     learner=dataclasses.replace(
         TABLE,
@@ -208,8 +203,7 @@ ROOMS = CMORLConfig(
     archive_capacity=None,
 )
 # Long episodes: fewer, longer rollouts, and several gradient steps for each. Ores are sold so rarely that clipping
-# would make half a load worth as much as a full one; much entropy finds the mines that are not straight ahead. On seed
-# 100 hypervolumes were 731.1, and 693.8 with random mines, there of the policies' means over 200 fresh episodes.
+# would make half a load worth as much as a full one; much entropy finds the mines that are not straight ahead.
 CART = CMORLConfig(
     learner=dataclasses.replace(
         PERCEPTRON, num_envs=16, steps=64, minibatches=4, entropy=0.1, action_bias=0.0, reward_clip=None
@@ -223,12 +217,8 @@ CART = CMORLConfig(
     slack_spread=0.2,
 )
 
-# Extensions find most of this front (.946 of the best known hypervolume before, .982 after, seed 100). The critic does
-# not tell what a policy earns here: its values go on after the time limit, and those of archived policies are out of
-# date. Its lambda-returns miss the true returns (means of 300 episodes) by about half of the range of `time` at the
-# start of an extension, and by -.2 to -.3 of it in the mean at its end. By them .3, .5 and .4 of the finished learners
-# violated a constraint (seeds 100 to 102), in truth .25 to .3. Measured by 16 whole episodes 0, 0 and .05 do, at the
-# same hypervolume (.980, .972, .983 where it was .982, .972, .982), for 1.5 M more steps of evaluation.
+# The critic does not tell what a policy earns here: its values go on after the time limit, and those of archived
+# policies are out of date. Whole episodes do.
 HILL = dataclasses.replace(
     CART,
     learner=dataclasses.replace(CART.learner, reward_clip=10.0, return_episodes=16),

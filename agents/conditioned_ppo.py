@@ -26,9 +26,10 @@ from prefront.learning import rollouts
 from prefront.learning.checkpoints import Checkpoint
 from prefront.learning.collectors import CompiledCollector, Measurement
 from prefront.learning.conditioning import DirichletWeights, fold, folded_network, show
+from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.networks import Parameters
 from prefront.learning.population import Schedule
-from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
+from prefront.learning.ppo import ActorCritic, Goal
 from prefront.learning.trainer import Trainer
 from prefront.pareto.indicators import beats_reference, hypervolume
 from prefront.policies.conditioned import ConditionedPolicy
@@ -36,6 +37,7 @@ from prefront.policies.scores import utility_lattice
 from prefront.policies.solution import Result
 from prefront.system.checks import check_between, check_least, check_positive, check_types
 from prefront.system.failures import TrainingFailure
+from prefront.system.tables import Table
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task
 
@@ -92,20 +94,20 @@ TUNED: dict[str, Config] = {"prefront/DeepSeaTreasure-v0": Config(total_steps=20
 
 
 def train(
-    environment: Environment | str,
+    task: Task | Environment | str,
     config: Config,
     seed: int,
     *,
-    progress: Callable[[dict[str, float]], None] | None = None,
+    report: Callable[..., None] | None = None,
     checkpoint: Path | None = None,
 ) -> Result[ConditionedPolicy]:
     """Trains one network for all weights.
 
     Args:
-        environment: One of our environments, or its id.
+        task: One of our environments, its id, or a task in it.
         config: Settings, such as `TUNED[id]`.
         seed: Seed of all random numbers: the same seed gives the same network, bit for bit, on one machine.
-        progress: Called after each evaluation with its row of the history.
+        report: Called after each evaluation with steps so far, steps in all, and what was measured, by name.
         checkpoint: Folder in which the run's state is kept after each evaluation; a run that finds a state there goes
             on from it and ends as if it had not been interrupted.
 
@@ -119,7 +121,7 @@ def train(
         ValueError: The environment is stepped on the host, the network is a table, or the checkpoint belongs to another
             task, seed or settings; the message names it.
     """
-    task = Task.of(environment, config.discount, config.reference_point)
+    task = Task.of(task, config.discount, config.reference_point)
     if task.environment is None:
         raise ValueError(f"{task.id} is stepped on the host; weights can be shown in our own environments only.")
     shown = show(task.environment, DirichletWeights(task.objectives, config.concentration))
@@ -131,14 +133,14 @@ def train(
     trainer = Trainer(CompiledCollector(shown, network, 1, measurement), network, seed)
     owner = {"task": task.identity(), "seed": seed, "config": dataclasses.asdict(config)}
     kept, population = Checkpoint(checkpoint, owner), trainer.fresh(0)
-    history: dict[str, list[float]] = {name: [] for name in HISTORY}
+    history: list[dict[str, float]] = []
     if (stored := kept.restore({"population": population})) is not None:
         population = trainer.continued(stored[0]["population"])
-        history = {name: stored[0]["history"][name].tolist() for name in HISTORY}
+        history = list(Table({name: stored[0]["history"][name] for name in HISTORY}).rows())
 
     each = trainer.steps_per_update * config.updates_per_evaluation
     evaluations = max(1, config.total_steps // each)
-    for done in range(len(history["hypervolume"]), evaluations):
+    for done in range(len(history), evaluations):
         try:
             population, evaluation = trainer.advance(population, _schedule(task, config, done / evaluations))
         except TrainingFailure as failure:
@@ -147,22 +149,20 @@ def train(
             raise
         returns = np.asarray(evaluation.returns[0], np.float64)
         counted = returns[beats_reference(returns, task.reference_point)]
-        row = {
-            "environment_steps": (done + 1) * each,
-            "evaluation_steps": int(evaluation.steps[0]) + (history["evaluation_steps"][-1] if done else 0),
+        figures = {
             "hypervolume": float(hypervolume(counted, task.reference_point)) if len(counted) else 0.0,
             "expected_utility": float(np.mean(np.sum(returns * lattice, axis=1))),
         }
-        for name, value in row.items():
-            history[name].append(value)
-        kept.save({"population": population, "history": {name: np.array(history[name]) for name in HISTORY}}, {})
-        if progress is not None:
-            progress(row)
+        spent = int(evaluation.steps[0]) + (history[-1]["evaluation_steps"] if done else 0)
+        history.append({"environment_steps": (done + 1) * each, "evaluation_steps": spent, **figures})
+        kept.save({"population": population, "history": Table.from_rows(history).columns}, {})
+        if report is not None:
+            report((done + 1) * each, evaluations * each, **figures)
 
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf[0]), population.learners.policy)
-    steps = evaluations * each, int(history["evaluation_steps"][-1])
+    steps = evaluations * each, int(history[-1]["evaluation_steps"])
     policy = ConditionedPolicy(network.policy, parameters, task.conditions(), *steps, seed)
-    return Result(policy, {name: np.array(values) for name, values in history.items()}, *steps)
+    return Result(policy, Table.from_rows(history), *steps)
 
 
 def _schedule(task: Task, config: Config, done: float) -> Schedule:

@@ -31,19 +31,19 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import prefront
-    from prefront.agents.cmorl import Progress, config_for, train
-    from prefront.policies.scores import Truth
+    from prefront.agents.cmorl import config_for, train
+    from prefront.policies.scores import ReferenceFront
 
     curve: list[tuple[float, int, float]] = []
 
-    def record(progress: Progress) -> None:
-        curve.append((time.process_time(), progress.environment_steps, progress.hypervolume))
-        if progress.hypervolume >= arguments.target or time.process_time() >= arguments.budget:
+    def record(done: int, total: int, hypervolume: float, points: int) -> None:
+        curve.append((time.process_time(), done, hypervolume))
+        if hypervolume >= arguments.target or time.process_time() >= arguments.budget:
             raise EnoughError
 
     environment, result = prefront.make(arguments.id), None
     with contextlib.suppress(EnoughError):
-        result = train(environment, config_for(arguments.id, arguments.preset), arguments.seed, progress=record)
+        result = train(environment, config_for(arguments.id, arguments.preset), arguments.seed, report=record)
     spent = {"cpu_seconds": time.process_time(), "peak_memory_mb": peak_memory_mb()}
     _, steps, hypervolume = curve[-1]
     print(json.dumps({
@@ -53,7 +53,7 @@ def main() -> None:
         "hypervolume": hypervolume,
         "steps_per_cpu_second_after_compilation": _rate(curve),
         "curve": curve,
-        **({} if result is None else Truth.of(environment).score(result.solution.returns)),
+        **({} if result is None else ReferenceFront.of(environment).score(result.solution.returns)),
     }))  # fmt: skip
 
 

@@ -37,7 +37,7 @@ from prefront.tasks.registry import ENVIRONMENTS, make
 if TYPE_CHECKING:
     from prefront.agents.cmorl import CMORLConfig
     from prefront.policies.front import Front
-    from prefront.policies.scores import Truth
+    from prefront.policies.scores import ReferenceFront
     from prefront.tasks.environment import Environment
 
 PAPER = "Liu et al. (2025), C-MORL"
@@ -118,17 +118,14 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         constraint by more than 2 % of the objective's range, NaN without an extension), `curves` (hypervolume by
         steps, as the archive saw it), `points` (the front found) and `exact` (the true front).
     """
-    from prefront.agents.cmorl import Progress, train
+    from prefront.agents.cmorl import train
 
     name, method = job.cell.environment, job.cell.method
     environment, truth = _task(name)
     id = f"prefront/{name}-v0"
     config = _config(settings, name, method)
 
-    def progress(now: Progress) -> None:
-        job.report(now.environment_steps, now.total_steps, hypervolume=now.hypervolume, points=now.cardinality)
-
-    result = train(id, config, seed, progress=progress, checkpoint=job.checkpoint)
+    result = train(id, config, seed, report=job.report, checkpoint=job.checkpoint)
     result.solution.save(job.folder / "front")
     history = result.history
     finished = np.isfinite(history["finished_violations"])
@@ -147,17 +144,10 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         "finished_learners": config.population * int(finished.sum()),
         "finished_violations": float(history["finished_violations"][finished].mean()) if finished.any() else math.nan,
     }
+    columns = ("environment_steps", "evaluation_steps", "hypervolume", "share", "cardinality", "stage")
     curve = [
-        {
-            **labels,
-            "environment_steps": int(history["environment_steps"][i]),
-            "evaluation_steps": int(history["evaluation_steps"][i]),
-            "hypervolume": float(history["hypervolume"][i]),
-            "share": float(history["hypervolume"][i]) / truth.hypervolume,
-            "cardinality": int(history["cardinality"][i]),
-            "stage": int(history["stage"][i]),
-        }
-        for i in range(len(history["environment_steps"]))
+        {**labels, **{name: {**row, "share": row["hypervolume"] / truth.hypervolume}[name] for name in columns}}
+        for row in history.rows()
     ]
     return {
         "metrics": [{**facts, **truth.score(found)}],
@@ -193,11 +183,11 @@ def _test(front: Front, environment: Environment, episodes: int) -> np.ndarray:
 
 
 @functools.cache
-def _task(name: str) -> tuple[Environment, Truth]:
-    from prefront.policies.scores import Truth
+def _task(name: str) -> tuple[Environment, ReferenceFront]:
+    from prefront.policies.scores import ReferenceFront
 
     environment = make(f"prefront/{name}-v0")
-    return environment, Truth.of(environment)
+    return environment, ReferenceFront.of(environment)
 
 
 def _point(point: np.ndarray) -> dict[str, float]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.agents.cmorl import CMORLConfig, _Discovery, config_for, linear_config_for, train
+from prefront.agents.cmorl import CMORLConfig, config_for, linear_config_for, train
 from prefront.agents.cmorl_settings import LINEAR, PUBLISHED, TUNED
-from prefront.learning.ppo import LearnerConfig
+from prefront.learning.learner_config import LearnerConfig
+from prefront.learning.trainer import Trainer
 from prefront.pareto.indicators import points_found
 from prefront.tasks.finite import FiniteEnvironment
-from prefront.tasks.task import Task
 
 TABLE = LearnerConfig(network="tabular", num_envs=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 SMALL = CMORLConfig(learner=TABLE, population=8, total_steps=8 * 4 * 12 * 40, extension_updates=8, weights="random")
@@ -29,7 +29,9 @@ def same(first, second):
         jax.tree.leaves(first.solution.parameters), jax.tree.leaves(second.solution.parameters), strict=True
     ):
         assert np.array_equal(a, b)
-    assert all(np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history)
+    assert all(
+        np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history.columns
+    )
 
 
 def test_finds_the_whole_front_of_a_small_tree_on_every_seed():
@@ -45,14 +47,14 @@ def test_finds_the_whole_front_of_a_small_tree_on_every_seed():
 def test_each_extension_is_reproducible_counts_steps_and_returns_what_its_policies_earn(extension):
     environment, config = tree(depth=5), dataclasses.replace(SMALL, extension=extension)
     seen = []
-    result = train(environment, config, 3, progress=seen.append)
+    result = train(environment, config, 3, report=lambda done, total, **figures: seen.append((done, total)))
     same(result, train(environment, config, 3))
     chunk = 8 * 4 * 12 * config.updates_per_evaluation
     assert result.environment_steps == len(seen) * chunk <= config.total_steps
     assert result.history["environment_steps"].tolist() == [chunk * (i + 1) for i in range(len(seen))]
     assert result.evaluation_steps == len(seen) * 8 * 5  # eight policies walk down a tree of depth five
     assert set(result.history["stage"]) == {1, 2}
-    assert seen[-1].environment_steps == seen[-1].total_steps
+    assert seen[-1] == (result.environment_steps,) * 2
     np.testing.assert_allclose(result.solution.evaluate(environment, episodes=1), result.solution.returns, rtol=1e-6)
     assert (np.diff(result.history["hypervolume"]) >= -1e-9).all()
 
@@ -90,18 +92,30 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, id):
     )
     whole = train(id, config, 1, checkpoint=tmp_path / "whole")
     for stop in (3, 5, 10):
-        calls = []
 
-        def count(progress, calls=calls, stop=stop):
-            calls.append(progress)
-            if progress.environment_steps == stop * 8 * 4 * 12:
+        def count(done, total, stop=stop, **figures):
+            if done == stop * 8 * 4 * 12:
                 raise Stopped
 
         with pytest.raises(Stopped):
-            train(id, config, 1, progress=count, checkpoint=tmp_path / "parts")
+            train(id, config, 1, report=count, checkpoint=tmp_path / "parts")
     same(whole, train(id, config, 1, checkpoint=tmp_path / "parts"))
     with pytest.raises(ValueError, match="another run"):
         train(id, config, 2, checkpoint=tmp_path / "parts")
+
+
+@pytest.fixture
+def advanced(monkeypatch):
+    """The schedule of every advance of a trainer, and the population after it."""
+    told, advance = [], Trainer.advance
+
+    def listening(trainer, population, schedule):
+        after = advance(trainer, population, schedule)
+        told.append((schedule, after[0]))
+        return after
+
+    monkeypatch.setattr(Trainer, "advance", listening)
+    return told
 
 
 class Dial(FiniteEnvironment):
@@ -140,7 +154,7 @@ class Dial(FiniteEnvironment):
     ("extension", "evaluation"),
     [("ipo", "exact"), ("ipo", "episodes"), ("cpo", "episodes"), ("lagrangian", "episodes")],
 )
-def test_finished_learners_keep_their_constraints_and_use_what_these_leave(extension, evaluation):
+def test_finished_learners_keep_their_constraints_and_use_what_these_leave(extension, evaluation, advanced):
     config = CMORLConfig(
         learner=LearnerConfig(network="tabular", num_envs=64, steps=8, learning_rate=1e-2, entropy=0.01),
         population=16,
@@ -150,13 +164,11 @@ def test_finished_learners_keep_their_constraints_and_use_what_these_leave(exten
         extension_updates=60,
         trust_region=0.003,
     )
-    discovery = _Discovery(Task.of(Dial()), config, 0)
-    discovery.run(None, None)
-    history = discovery.result().history
+    history = train(Dial(), config, 0).history
     finished = history["finished_violations"][np.isfinite(history["finished_violations"])]
-    assert len(finished) == (history["stage"] == 2).sum() / discovery.extension > 0
+    assert len(finished) == (history["stage"] == 2).sum() / (2 + 60 // 4) > 0
     assert finished.mean() <= 0.1
-    goal, learners = discovery.phase.goal, discovery.population.learners
+    goal, learners = advanced[-1][0].goal, advanced[-1][1].learners
     limited = np.isfinite(goal.thresholds)
     room = (np.asarray(learners.estimate) - goal.thresholds)[limited]
     assert finished[-1] == (room < -0.02 * goal.units[limited]).mean()
@@ -222,23 +234,16 @@ def test_the_published_settings_are_those_of_each_task():
     assert config_for("DeepSeaTreasure-v0", "published").reference_point is None
 
 
-def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its_end():
+def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its_end(advanced):
     """What fades while a population is trained from scratch starts anew with each restart, never with an extension."""
     config = dataclasses.replace(SMALL, restarts=2, total_steps=8 * 4 * 12 * 4 * 20)
-    environment = tree(depth=3, objectives=3, seed=1)
-    discovery, told = _Discovery(Task.of(environment), config, 0), []
-    advance = discovery.trainer.advance
-
-    def listening(population, schedule):
-        told.append((discovery.phase.stage, float(schedule.progress)))
-        return advance(population, schedule)
-
-    discovery.trainer.advance = listening
-    discovery.run(None, None)
-    ends = [discovery.initialisation * (i + 1) // 2 for i in range(2)]
+    stages = train(tree(depth=3, objectives=3, seed=1), config, 0).history["stage"]
+    told = np.array([schedule.progress for schedule, _ in advanced])
+    initialisation = (stages == 1).sum()
+    ends = [initialisation * (i + 1) // 2 for i in range(2)]
     wanted = [i / part for part in (ends[0], ends[1] - ends[0]) for i in range(part)]
-    assert [progress for stage, progress in told if stage == 1] == pytest.approx(wanted)
-    assert {progress for stage, progress in told if stage == 2} == {1.0}
+    assert told[stages == 1] == pytest.approx(wanted)
+    assert set(told[stages == 2]) == {1.0}
 
 
 @pytest.mark.slow

@@ -13,24 +13,32 @@ import dataclasses
 import jax
 import numpy as np
 import prefront
-from prefront.agents.cmorl import CMORLConfig, _Discovery
-from prefront.learning.ppo import LearnerConfig
-from prefront.tasks.task import Task
+from prefront.agents.cmorl import CMORLConfig, train
+from prefront.learning.learner_config import LearnerConfig
+from prefront.learning.trainer import Trainer
+
+advance, seen = Trainer.advance, []
+
+def listening(trainer, population, schedule):
+    after = advance(trainer, population, schedule)
+    seen.append(after[0].learners.policy["weights"]["table"])
+    return after
+
+Trainer.advance = listening
 
 assert len(jax.devices()) == 2
 learner = LearnerConfig(network="tabular", num_envs=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0)
 one = CMORLConfig(learner=learner, population=8, total_steps=8 * 4 * 12 * 12, updates_per_evaluation=1,
                   extension_updates=3, weights="random")
-task = Task.of(prefront.make("FruitTree-v0", depth=4, objectives=3, seed=0))
+environment = prefront.make("FruitTree-v0", depth=4, objectives=3, seed=0)
 runs = []
 for config in (one, dataclasses.replace(one, devices=2)):
-    discovery = _Discovery(task, config, 0)
-    discovery.run(None, None)
-    tables = discovery.population.learners.policy["weights"]["table"]
+    result = train(environment, config, 0)
+    tables = seen[-1]
     assert len(tables.sharding.device_set) == config.devices
     if config.devices == 2:
         assert {shard.data.shape[0] for shard in tables.addressable_shards} == {4}
-    runs.append((np.asarray(tables), discovery.result()))
+    runs.append((np.asarray(tables), result))
 (tables, first), (spread, second) = runs
 assert len(first.solution) > 1 and set(first.history["stage"]) == {1, 2}
 np.testing.assert_allclose(first.solution.returns, second.solution.returns, rtol=1e-5)

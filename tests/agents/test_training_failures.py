@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.agents.cmorl import CMORLConfig, _Discovery, train
-from prefront.learning.ppo import LearnerConfig
+from prefront.agents import cmorl
+from prefront.agents.cmorl import CMORLConfig, train
+from prefront.learning.learner_config import LearnerConfig
 from prefront.pareto.archive import Archive
 from prefront.policies.front import Front
 from prefront.system.failures import TrainingFailure
 from prefront.system.files import load_arrays
 from prefront.tasks.environment import Environment
-from prefront.tasks.task import Task
 
 LEARNER = LearnerConfig(network="mlp", num_envs=2, steps=8, hidden=(4,), epochs=1)
 CONFIG = CMORLConfig(
@@ -35,7 +35,9 @@ def same(first, second):
         jax.tree.leaves(first.solution.parameters), jax.tree.leaves(second.solution.parameters), strict=True
     ):
         assert np.array_equal(a, b)
-    assert all(np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history)
+    assert all(
+        np.array_equal(first.history[name], second.history[name], equal_nan=True) for name in first.history.columns
+    )
 
 
 def stops_and_goes_on(run, quantity, name, folder):
@@ -84,29 +86,28 @@ class Line(Environment):
         return jnp.bool_(False)
 
 
-def test_inside_compiled_programs(tmp_path):
-    task = Task.of(Line())
-    trainer = _Discovery(task, CONFIG, 0).trainer
+def test_inside_compiled_programs(tmp_path, monkeypatch):
+    make, made = cmorl._trainer, []
 
     def run_with(place, value, ill, folder, at=4):
-        discovery = _Discovery(task, CONFIG, 0)
-
         class Struck:
-            """The same compiled trainer; before one evaluation a state becomes ill."""
+            """The same compiled trainer; from one evaluation on a state is ill."""
+
+            def __init__(self, *arguments):
+                made.extend([] if made else [make(*arguments)])
 
             def advance(self, population, schedule):
-                if ill and len(discovery.history["stage"]) == at:
+                if ill and int(population.iteration) >= 2 * at:  # One for the update, one for the evaluation.
                     population = population._replace(env_state=population.env_state._replace(
                         state=jnp.asarray(population.env_state.state).at[1, 0, place].set(value)
                     ))  # fmt: skip
-                return trainer.advance(population, schedule)
+                return made[0].advance(population, schedule)
 
             def __getattr__(self, name):
-                return getattr(trainer, name)
+                return getattr(made[0], name)
 
-        discovery.trainer = discovery.extender = Struck()
-        discovery.run(None, folder)
-        return discovery.result()
+        monkeypatch.setattr(cmorl, "_trainer", Struck)
+        return train(Line(), CONFIG, 0, checkpoint=folder)
 
     for quantity, value in (("observation", np.nan), ("reward", np.inf)):
         run = partial(run_with, ("observation", "reward").index(quantity), value)

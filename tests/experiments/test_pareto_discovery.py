@@ -10,7 +10,7 @@ from prefront.experiments import pareto_discovery as study
 from prefront.experiments.pareto_discovery_figures import _true_front
 from prefront.pareto.indicators import hypervolume
 from prefront.policies.front import Front
-from prefront.policies.scores import Truth, utility_lattice
+from prefront.policies.scores import ReferenceFront, utility_lattice
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
@@ -164,7 +164,7 @@ def test_presets_say_whose_settings_both_methods_have():
 
 
 def test_the_truth_scores_itself_perfectly():
-    truth = Truth.of(make("DeepSeaTreasure-v0"))
+    truth = ReferenceFront.of(make("DeepSeaTreasure-v0"))
     row = truth.score(truth.front)
     assert (row["share"], row["points_found"], row["igd_plus"], row["additive_epsilon"]) == (1.0, 10, 0.0, 0.0)
     assert row["hypervolume"] == pytest.approx(854.8504, abs=5e-5)
@@ -174,7 +174,7 @@ def test_the_truth_scores_itself_perfectly():
     assert half["igd_plus"] > 0
     # Diving nowhere: all points lie on the reference point's edge, so nothing counts.
     assert truth.score(np.array([[0.0, -63.4]]))["points_below_reference"] == 1
-    unknown = Truth(np.empty((0, 2)), "unknown", np.zeros(2), math.nan).score(np.ones((1, 2)))
+    unknown = ReferenceFront(np.empty((0, 2)), "unknown", np.zeros(2), math.nan).score(np.ones((1, 2)))
     assert unknown["hypervolume"] == 1.0
     assert math.isnan(unknown["share"])
 

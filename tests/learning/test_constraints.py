@@ -10,8 +10,9 @@ from prefront.learning.advantages import visit_weights
 from prefront.learning.collectors import CompiledCollector
 from prefront.learning.constrained import MARGIN
 from prefront.learning.exact_evaluation import exact_returns, transition_table
+from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.population import Schedule
-from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
+from prefront.learning.ppo import ActorCritic, Goal
 from prefront.learning.rollouts import Trajectory
 from prefront.learning.trainer import Trainer
 from prefront.tasks.finite import FiniteEnvironment

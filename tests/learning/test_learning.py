@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from prefront.learning.constrained import RECOVERY_WEIGHT, barrier_weights, controlled_multipliers
+from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.networks import PolicyNetwork
 from prefront.learning.normalisation import RunningStatistics
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
-from prefront.learning.ppo import ActorCritic, Goal, LearnerConfig
+from prefront.learning.ppo import ActorCritic, Goal
 from prefront.learning.rollouts import Trajectory
 from prefront.learning.trust_region import conjugate_gradient, step_weights, trust_region_step
 from prefront.pareto.archive import Archive

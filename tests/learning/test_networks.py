@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
-from prefront.learning.networks import Encoder, PolicyNetwork, ValueNetwork
+from prefront.learning.encoders import Encoder
+from prefront.learning.networks import PolicyNetwork, ValueNetwork
 
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(2, (64, 64)), (64, (64, 64)), (100, (4, 40)), (3, ())])
@@ -55,7 +56,7 @@ def test_a_factored_table_is_linear_in_what_is_one_hot_where():
     for element in ([5, 0, -1, 1, 0], [6, 1, 0, 1, 0], [7, 1, 2, 2, 0]):
         place = np.eye(12)[4 * (element[0] - 5) + element[2] + 1]
         wanted = np.einsum("p,f,pfo->o", place, [1, element[1], element[3] - 1, element[4]], table)
-        np.testing.assert_allclose(network.value(parameters, np.array(element)), wanted, rtol=1e-5)
+        np.testing.assert_allclose(network.apply(parameters, network.encoder(np.array(element))), wanted, rtol=1e-5)
 
 
 def test_a_factored_network_without_flags_or_without_places():
@@ -63,10 +64,10 @@ def test_a_factored_network_without_flags_or_without_places():
     assert Encoder.for_space(Discrete(7), "factored").flags == 0
     table = ValueNetwork.for_space(Discrete(7), 2, "factored")
     parameters = {"weights": {"table": jnp.arange(14.0).reshape(7, 1, 2)}}
-    assert np.asarray(table.value(parameters, 3)).tolist() == [6.0, 7.0]
+    assert np.asarray(table.apply(parameters, table.encoder(3))).tolist() == [6.0, 7.0]
     flags = ValueNetwork.for_space(MultiBinary(3), 1, "factored")
     parameters = {"weights": {"table": jnp.array([[[1.0], [2.0], [4.0], [8.0]]])}}
-    assert float(flags.value(parameters, np.array([1, 0, 1]))[0]) == 11.0
+    assert float(flags.apply(parameters, flags.encoder(np.array([1, 0, 1])))[0]) == 11.0
     both = Encoder.for_space(Dict(has=MultiBinary(2), where=Discrete(5)), "factored")
     assert np.asarray(both({"has": np.array([0, 1]), "where": 4})).tolist() == [4, 0, 1]
 

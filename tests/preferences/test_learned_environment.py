@@ -13,7 +13,7 @@ from prefront.agents.cmorl_settings import CMORLConfig
 from prefront.envs.delivery import Delivery
 from prefront.envs.random_delivery import RandomDelivery, generate
 from prefront.exact import mdp as exact
-from prefront.learning.ppo import LearnerConfig
+from prefront.learning.learner_config import LearnerConfig
 from prefront.preferences.choice import Linear
 from prefront.preferences.learned_environment import (
     LearnedReward,

@@ -9,8 +9,8 @@ import pytest
 
 from prefront.agents.cmorl import CMORLConfig, train
 from prefront.cli import main
+from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.networks import PolicyNetwork
-from prefront.learning.ppo import LearnerConfig
 from prefront.policies.front import Front
 from prefront.preferences.comparisons import Comparisons, load_comparisons
 from prefront.preferences.segments import Segments

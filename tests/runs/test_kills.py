@@ -8,7 +8,7 @@ import pytest
 
 TRAINING = """
 from prefront.agents.cmorl import CMORLConfig, train
-from prefront.learning.ppo import LearnerConfig
+from prefront.learning.learner_config import LearnerConfig
 config = CMORLConfig(
     learner=LearnerConfig(network="tabular", num_envs=4, steps=12, learning_rate=3e-2, entropy=0.05, action_bias=2.0),
     population=8, total_steps=8 * 4 * 12 * 60, updates_per_evaluation=1, extension_updates=3, weights="random",

@@ -1,5 +1,6 @@
 """Box actions: every element of the box can be reached, and nothing but elements of it."""
 
+import dataclasses
 import json
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from prefront.learning.networks import PolicyNetwork
 from prefront.policies.policy import Policy
+from prefront.system.shapes import restored
 from prefront.tasks.action_boxes import ActionBox
 
 RAW = np.linspace(-3, 3, 6001, dtype=np.float32)
@@ -71,7 +73,7 @@ def test_boxes_that_float32_cannot_resolve_are_refused():
 @pytest.mark.parametrize("space", BOXES[:6], ids=str)
 def test_saved_policies_of_boxes_act_the_same(space):
     network = PolicyNetwork.for_spaces(Box(-1, 1, (2,)), space, hidden=(4,))
-    again = PolicyNetwork.from_dict(json.loads(json.dumps(network.to_dict())))
+    again = restored(json.loads(json.dumps(dataclasses.asdict(network))), PolicyNetwork)
     assert again == network
     parameters = network.init(jax.random.key(0), 0.5)
     observations = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
@@ -79,14 +81,6 @@ def test_saved_policies_of_boxes_act_the_same(space):
     np.testing.assert_array_equal(first, second)
     assert first.dtype == space.dtype
     assert all(space.contains(one) for one in first)
-
-
-def test_policies_of_boxes_saved_before_scaling_are_refused():
-    old = PolicyNetwork.for_spaces(Box(-1, 1, (2,)), Discrete(3)).to_dict()
-    del old["action_box"]
-    assert PolicyNetwork.from_dict({**old, "action_shape": None}).discrete
-    with pytest.raises(ValueError, match="scaled"):
-        PolicyNetwork.from_dict({**old, "action_shape": [1]})
 
 
 def test_a_network_names_its_spaces_and_those_that_it_does_not_fit():

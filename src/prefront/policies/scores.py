@@ -21,7 +21,7 @@ FINEST_LATTICE = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
+class ReferenceFront:
     """What a front in an environment is scored against.
 
     Attributes:
@@ -41,7 +41,7 @@ class Truth:
             object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @classmethod
-    def of(cls, environment: Environment, gamma: float | None = None) -> Truth:
+    def of(cls, environment: Environment, gamma: float | None = None) -> ReferenceFront:
         """Asks an environment for its answer; `gamma` is its evaluation discount by default."""
         if environment.front_kind == "unknown":
             nothing = np.empty((0, environment.reward_dim))

@@ -15,13 +15,14 @@ from prefront.policies.conditioned import ConditionedPolicy
 from prefront.policies.front import Front
 from prefront.policies.policy import Policy
 from prefront.system.files import DamagedFileError
+from prefront.system.tables import Table
 from prefront.tasks.environment import AnyEnvironment
 from prefront.tasks.task import Conditions
 
 
 @runtime_checkable
 class Solution(Protocol):
-    """What `Front` and `ConditionedPolicy` both answer; see there for arguments and errors."""
+    """What `Front` and `ConditionedPolicy` both answer."""
 
     @property
     def conditions(self) -> Conditions:
@@ -36,7 +37,14 @@ class Solution(Protocol):
         """Environment steps that evaluation took, which are not among those of training."""
 
     def select(self, weights: ArrayLike) -> Policy:
-        """Returns the policy for one weight vector on the simplex, shape (objectives,)."""
+        """Returns the policy for given weights.
+
+        Args:
+            weights: A vector on the simplex, shape (objectives,).
+
+        Raises:
+            ValueError: The weights have the wrong length, are negative or do not sum to 1, or there is no policy.
+        """
 
     def evaluate(
         self,
@@ -48,13 +56,29 @@ class Solution(Protocol):
         deterministic: bool | None = None,
         gamma: float | None = None,
     ) -> np.ndarray:
-        """Measures mean returns: one row for each weight vector, shape (number, objectives)."""
+        """Measures mean returns anew, see `prefront.policies.evaluation.evaluate_under`.
+
+        Args:
+            environment: An environment or its id; by default that of the conditions.
+            episodes: Episodes per policy; 1 is exact where nothing is random.
+            seed: Seed of the episodes.
+            weights: Vectors on the simplex, shape (number, objectives), whose policies are asked for.
+            deterministic: Whether actions are the distributions' modes; by default as in the conditions.
+            gamma: Discount; by default that of the conditions.
+
+        Returns:
+            Mean returns, float64, one row for each weight vector. The objectives are those of the environment, which
+            may pay by others than the one that policies were trained in.
+
+        Raises:
+            ValueError: The environment has other spaces than the policies, or weights lie off the simplex.
+        """
 
     def front(self, weights: ArrayLike | None = None) -> Front:
-        """Returns the front of the policies for several weights."""
+        """Returns the front of the policies for several weights, vectors on the simplex, shape (number, objectives)."""
 
     def save(self, folder: Any) -> None:
-        """Writes it to a folder."""
+        """Writes it to a folder, in place of what is there; what is equal gives equal bytes."""
 
 
 Found = TypeVar("Found", bound=Solution)
@@ -66,13 +90,13 @@ class Result(Generic[Found]):
 
     Attributes:
         solution: What was found.
-        history: One row per evaluation: a column for each quantity, shape (evaluations,).
+        history: One row per evaluation.
         environment_steps: Environment steps that training took.
         evaluation_steps: Environment steps that evaluation took, which are not among those of training.
     """
 
     solution: Found
-    history: dict[str, np.ndarray]
+    history: Table
     environment_steps: int
     evaluation_steps: int
 
@@ -80,8 +104,11 @@ class Result(Generic[Found]):
 def load(folder: str | Path) -> Front | ConditionedPolicy:
     """Reads the solution that a folder holds, of whichever kind.
 
+    Nothing is unpickled, imported or called by a name that the file holds.
+
     Raises:
-        DamagedFileError: There is none, there are several, or it is damaged; the message names it.
+        DamagedFileError: There is none, there are several, or one is missing, truncated or altered; the message names
+            it.
     """
     makers: dict[solution_files.Form, Callable[[Any], Front | ConditionedPolicy]] = {
         solution_files.FRONT: Front.load,

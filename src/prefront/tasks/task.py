@@ -165,20 +165,29 @@ class Task:
 
     @classmethod
     def of(
-        cls, environment: Environment | str, discount: float | None = None, reference_point: ArrayLike | None = None
+        cls,
+        environment: Task | Environment | str,
+        discount: float | None = None,
+        reference_point: ArrayLike | None = None,
     ) -> Task:
         """Reads the task off an environment.
 
         Args:
-            environment: A functional environment, or a Gymnasium id; ours are functional.
+            environment: A functional environment, or a Gymnasium id; ours are functional. A task is returned as it is.
             discount: Evaluation discount; the environment's own by default.
             reference_point: Reference point; the environment's own by default.
 
         Raises:
             TypeError: The environment's reward is no vector.
             ValueError: The environment states no discount or reference point and none is given, or the reference point
-                has the wrong length.
+                has the wrong length, or a task is given another one.
         """
+        if isinstance(environment, Task):
+            if discount is not None or reference_point is not None:
+                raise ValueError(
+                    f"A task has its own discount and reference point, got {discount!r}, {reference_point!r}."
+                )
+            return environment
         made = make_environment(environment) if isinstance(environment, str) else environment
 
         def stated(name: str) -> Any:
