@@ -205,7 +205,6 @@ def test_foreign_vectors_become_a_populations_for_agents_on_the_host():
     gym.register("tests/LearnedSea-v0", entry_point=make)
     try:
         envs = HostEnvironments("tests/LearnedSea-v0", 2)
-        assert envs.reward_dim == 3
         envs.reset(0)
         taken = envs.step(np.array([1, 1]))
         # Down once from the start: treasure 0.7, and a step of time.
