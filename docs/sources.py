@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import prefront
-import prefront.preferences.models
-from prefront.runs.catalogue import AGENTS, EXPERIMENTS, CatalogEntry
+from prefront.runs.catalogue import AGENTS, EXPERIMENTS, MODELS, CatalogEntry
 from prefront.tasks.registry import ENVIRONMENTS, EnvironmentEntry, load
 
 DOCS = Path(__file__).parent
@@ -62,7 +61,7 @@ class Stored:
     Attributes:
         folder: Where they lie.
         environment: Commit, versions and hardware.
-        config: Preset, seeds and settings; empty where they were not stored.
+        config: Preset, seeds and settings.
         claims: The ledger, a Markdown table.
         summary: What a paper would print, a Markdown table.
     """
@@ -75,14 +74,17 @@ class Stored:
 
     def origin(self, study: str) -> str:
         """Returns one sentence with command, seeds, commit and hardware."""
-        hardware = self.environment["hardware"]
-        preset, seeds = self.config.get("preset", "paper"), self.config.get("seeds", 1)
         data = " --data FOLDER" if study in ("human_preferences", "learning_from_people") else ""
         return (
-            f"`prefront run {study} --preset {preset}{data}`, seeds: {seeds}, "
-            f"commit {self.environment['commit'][:7]}, hardware: {hardware['cores']} cores of an "
-            f"{hardware['processor']}, {hardware['memory_gib']} GiB, {hardware['device']}."
+            f"`prefront run {study} --preset {self.config['preset']}{data}`, seeds: {self.config['seeds']}, "
+            f"commit {self.environment['commit'][:7]}, hardware: {hardware(self.environment)}."
         )
+
+
+def hardware(environment: dict[str, Any]) -> str:
+    """Returns the hardware of a stored or present environment, in words."""
+    here = environment["hardware"]
+    return f"{here['cores']} cores of an {here['processor']}, {here['memory_gib']} GiB, {here['device']}"
 
 
 def families() -> list[Family]:
@@ -109,18 +111,9 @@ def studies() -> list[Entry]:
 
 
 def preference_models() -> list[Entry]:
-    """Returns the classes of `prefront.preferences.models` that can be fitted and that no other one there refines."""
-    found = []
-    for module in modules("prefront.preferences.models"):
-        for name, member in inspect.getmembers(module, inspect.isclass):
-            if member.__module__ == module.__name__ and hasattr(member, "fit") and name[0] != "_":
-                found.append(member)
-    leaves = [one for one in found if not any(other is not one and issubclass(other, one) for other in found)]
-    return [
-        Entry(one.__name__, one.__module__, docstring.split("\n")[0], docstring)
-        for one in leaves
-        if not inspect.isabstract(one) and (docstring := inspect.getdoc(one) or "")
-    ]
+    """Returns the preference models of the catalogue."""
+    classes = [(entry, getattr(importlib.import_module(entry.module), entry.name)) for entry in MODELS.values()]
+    return [Entry(entry.name, entry.module, entry.summary, inspect.getdoc(one) or "") for entry, one in classes]
 
 
 def settings_of(agent: Entry) -> list[Entry]:
@@ -137,10 +130,7 @@ def stored(study: str) -> Stored | None:
     for claims in sorted(RESULTS.rglob("claims.md")):
         if claims.parent.name == study:
             folder = claims.parent
-            facts = [
-                json.loads(path.read_text()) if (path := folder / name).exists() else {}
-                for name in ("environment.json", "config.json")
-            ]
+            facts = [json.loads((folder / name).read_text()) for name in ("environment.json", "config.json")]
             return Stored(folder, *facts, claims.read_text(), (folder / "summary.md").read_text())
     return None
 

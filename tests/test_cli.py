@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prefront.cli import COMMANDS, main
-from prefront.runs.catalogue import AGENTS, EXPERIMENTS
+from prefront.runs.catalogue import AGENTS, EXPERIMENTS, MODELS
 from prefront.runs.loading import load_experiment
 from prefront.runs.stored_settings import settings_from_dict, settings_to_dict
 from prefront.tasks.registry import ENVIRONMENTS
@@ -54,10 +54,10 @@ def test_list_names_everything_on_one_line_each(capsys):
     lines = page.splitlines()
     assert status == 0
     # An agent and the study of it may share a name.
-    names = [*ENVIRONMENTS, *AGENTS, *EXPERIMENTS]
+    names = [*ENVIRONMENTS, *AGENTS, *MODELS, *EXPERIMENTS]
     for name in names:
         assert sum(line.split()[:1] == [name] for line in lines) == names.count(name)
-    assert len(lines) == 3 + len(ENVIRONMENTS) + len(AGENTS) + len(EXPERIMENTS)
+    assert len(lines) == 4 + len(names)
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,14 @@ def _check_folder_name(what: str, name: str) -> None:
 
 
 def list_() -> int:
-    """List the environments, agents and experiments, one line each."""
-    from prefront.runs.catalogue import AGENTS, EXPERIMENTS
+    """List the environments, agents, preference models and experiments, one line each."""
+    from prefront.runs.catalogue import AGENTS, EXPERIMENTS, MODELS
     from prefront.tasks.registry import ENVIRONMENTS
 
     named: dict[str, dict[str, str]] = {
         "environments": {entry.id: entry.summary for entry in ENVIRONMENTS.values()},
         "agents": {entry.name: entry.summary for entry in AGENTS.values()},
+        "preference models": {entry.name: entry.summary for entry in MODELS.values()},
         "experiments": {entry.name: entry.summary for entry in EXPERIMENTS.values()},
     }
     width = max(len(name) for names in named.values() for name in names)

@@ -1,6 +1,5 @@
 """The site is whole: everything has a page, every link leads to one, and every figure says where it comes from."""
 
-import ast
 import inspect
 import posixpath
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import prefront
-from prefront.runs.catalogue import AGENTS, EXPERIMENTS
+from prefront.runs.catalogue import AGENTS, EXPERIMENTS, MODELS
 from prefront.tasks.registry import ENVIRONMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -47,17 +46,9 @@ def test_every_environment_agent_and_study_has_a_page(pages):
 
 
 def test_every_preference_model_has_a_page(pages):
-    paths = (ROOT / "src" / "prefront" / "preferences" / "models").glob("*.py")
-    classes = [node for path in paths for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
-    # What others refine is a form of models, and no model.
-    refined = {ast.unparse(base).partition("[")[0] for one in classes for base in one.bases}
-    models = []
-    for one in classes:
-        methods = [node for node in one.body if isinstance(node, ast.FunctionDef) and not node.decorator_list]
-        if {"fit", "margins"} & {method.name for method in methods} and one.name not in refined:
-            models.append(one.name)
-            assert f"models/{one.name}.md" in pages
-    assert len(models) > 5
+    assert {"PartialReturn", "GeneralPreference"} <= set(MODELS)
+    for name in MODELS:
+        assert pages[f"models/{name}.md"].startswith(f"# {name}\n")
 
 
 @pytest.mark.parametrize("package", ["prefront", "prefront.envs", "prefront.agents"])
@@ -96,6 +87,14 @@ def test_every_figure_says_command_commit_hardware_and_seeds(pages):
                 assert re.search(needed, caption), f"{path}: the caption of {name} does not match {needed!r}."
         assert len(re.findall(r"!\[", text)) == len(re.findall(r"!\[[^\]]*\]\([^)]+\)\n\n\S", text)), path
     assert shown
+
+
+def test_captions_of_fronts_say_commit_and_hardware_of_the_build(generate):
+    name = "prefront/DeepSeaTreasure-v0"
+    page = generate.pages({name: generate.answer(name)})["environments/DeepSeaTreasure.md"]
+    caption = re.search(r"front-DeepSeaTreasure-v0\.png\)\n\n(.*?)\n\n", page, re.DOTALL)[1]
+    for needed in (r"pareto_front\(\)", r"Commit [0-9a-f]{7}", "no seeds", r"hardware: \d+ cores? of an"):
+        assert re.search(needed, caption), f"{caption!r} does not match {needed!r}."
 
 
 def test_stored_tables_say_command_commit_hardware_and_seeds(pages, generate):

@@ -102,7 +102,7 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             "prefront/MOMountainCar-v0",
             "prefront.envs.mountain_car:MOMountainCar",
             200,
-            "3 objectives: time, reverse and forward thrust; continuous states, front unknown",
+            "3 objectives: time, reverse and forward thrust; continuous states, best known front",
         ),
         EnvironmentEntry(
             "prefront/Delivery-v0",
