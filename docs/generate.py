@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import re
 import shutil
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ import sources
 from sources import DOCS, RESULTS, ROOT, Entry, Family, Stored
 
 from prefront.reports.plots import new_figure, plot_exact_front, plot_parallel, style
+from prefront.system.provenance import describe
+from prefront.tasks.environment import Environment
 from prefront.tasks.registry import make
 
 ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -97,15 +100,7 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
         )  # fmt: skip
         if known:
             name = variant.id.rpartition("/")[2]
-            figures.append(
-                f"![Front of {name}](../figures/front-{name}.png)\n\n"
-                f"*{environment.front_kind.capitalize()} front of `{variant.id}` at discount {environment.discount:g}: "
-                f"`prefront.make({name!r}).pareto_front()`, computed when this page was built; nothing in it is "
-                "sampled or trained.*"
-                if environment.front_kind == "exact"
-                else f"![Front of {name}](../figures/front-{name}.png)\n\n*Best known front of `{variant.id}` at "
-                f"discount {environment.discount:g}, a lower bound: `prefront.make({name!r}).pareto_front()`.*"
-            )
+            figures.append(f"![Front of {name}](../figures/front-{name}.png)\n\n{front_caption(environment)}")
         elif found is not None and found.reason:
             figures.append(f"No front: {found.reason}")
     heads = ["id", "discount", "reference point", "front", "points", "max hypervolume"]
@@ -113,6 +108,25 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
     made = [f"# {family.entry.name}", first, objectives, table(heads, rows), *dict.fromkeys(figures)]
     made += [f"Module `{family.entry.module}`.", sources.markdown(rest.strip())]
     return "\n\n".join(made) + "\n"
+
+
+def front_caption(environment: Environment) -> str:
+    """Returns what the picture of a front shows, and where it comes from."""
+    name = environment.id.rpartition("/")[2]
+    bound = "" if environment.front_kind == "exact" else ", a lower bound"
+    return (
+        f"*{environment.front_kind.capitalize()} front of `{environment.id}` at discount "
+        f"{environment.discount:g}{bound}: `prefront.make({name!r}).pareto_front()`, computed for this page; "
+        f"no seeds, nothing is sampled or trained. {built_on()}*"
+    )
+
+
+@functools.cache
+def built_on() -> str:
+    """Returns one sentence with the commit and the hardware of this build."""
+    here = describe()
+    commit = (here["commit"] or "unknown")[:7]
+    return f"Commit {commit}, hardware: {sources.hardware(here)}."
 
 
 def agent_page(entry: Entry) -> str:
