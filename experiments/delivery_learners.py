@@ -29,6 +29,8 @@ LABELS = {"noiseless": "noiseless answers", "stochastic": "logistic answers, tem
 Family = Literal["deterministic", "risky"]
 # Learner, and the generator of its data.
 Pair = tuple[str, str]
+# What was fitted to what, the weights learned, and how well they predict fresh answers.
+Fit = tuple[dict[str, Any], np.ndarray, dict[str, float]]
 MOST_TASKS = 100_000
 NAMES = {
     "partial_return": "partial return",
@@ -92,14 +94,6 @@ class _Task(NamedTuple):
     coverage: np.ndarray
 
 
-class _Fit(NamedTuple):
-    """Reward weights learned in one condition, and how well they predict fresh answers."""
-
-    facts: dict[str, Any]
-    weights: np.ndarray
-    prediction: dict[str, float]
-
-
 def fit_pairs(
     settings: Settings, seed: int, job: Job, pairs: Sequence[Pair], family: Family = "deterministic"
 ) -> dict[str, Rows]:
@@ -122,23 +116,23 @@ def fit_pairs(
     coverage = any(learner == "regret_coverage" for learner, _ in pairs)
     tasks = draw_tasks(settings, seed, chunk, family, coverage)
     conditions = [(labels, length) for labels in LABELS for length in settings.lengths]
-    found: list[list[_Fit]] = [[] for _ in tasks]
+    found: list[list[Fit]] = [[] for _ in tasks]
     for done, (labels, length) in enumerate(conditions):
         for row, fit in _fits(settings, (seed, chunk), pairs, family, labels, tasks, length):
             found[row].append(fit)
         job.report(done + 1, len(conditions))
-    rows, facts = [], []
+    rows, described = [], []
     for row, (task, fits) in enumerate(zip(tasks, found, strict=True)):
         number = {"task": chunk * settings.chunk + row}
-        weights = np.array([fit.weights for fit in fits])
-        reached = evaluate_reward(task.mdp, weights, task.truth, settings.gamma).scaled_return
+        learned = np.array([weights for _, weights, _ in fits])
+        reached = evaluate_reward(task.mdp, learned, task.truth, settings.gamma).scaled_return
         rows += [
-            {**number, **fit.facts, "scaled_return": float(value), **fit.prediction}
-            for fit, value in zip(fits, reached, strict=True)
+            {**number, **facts, "scaled_return": float(value), **scores}
+            for (facts, _, scores), value in zip(fits, reached, strict=True)
         ]
         sizes = {"random_policies": len(task.random_features), "coverage_policies": len(task.coverage)}
-        facts.append({**number, "states": int((~task.mdp.terminal).sum()), **sizes})
-    return {"fits": rows, "tasks": facts}
+        described.append({**number, "states": int((~task.mdp.terminal).sum()), **sizes})
+    return {"fits": rows, "tasks": described}
 
 
 def draw_maps(seed: int, chunk: int, count: int, family: str = "deterministic") -> tuple[TabularMDP, np.ndarray]:
@@ -198,7 +192,7 @@ def _fits(
     labels: str,
     tasks: list[_Task],
     length: int,
-) -> Iterator[tuple[int, _Fit]]:
+) -> Iterator[tuple[int, Fit]]:
     """Yields row of the task and fit, for every learner, generator and number of preferences."""
     from prefront.preferences.models.base import fit_many
 
@@ -219,7 +213,7 @@ def _fits(
             facts: dict[str, Any] = {"labels": labels, "length": length, "preferences": size}
             facts |= {"generator": generator, "learner": learner}
             for row, (model, given) in enumerate(zip(fitted, answers[generator], strict=True)):
-                yield row, _Fit(facts, model.learned(), prediction(model, given[largest:]))
+                yield row, (facts, model.learned(), prediction(model, given[largest:]))
 
 
 def prediction(model: PreferenceModel, fresh: Comparisons[Any]) -> dict[str, float]:

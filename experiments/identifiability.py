@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from prefront.reports import plots, summaries
+from prefront.reports import plots
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import plot_rows, quartiles_of
+from prefront.reports.summaries import Cell as SummaryCell
+from prefront.reports.summaries import median_of, summarise
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_least, check_most, check_types
 from prefront.system.tables import Table
@@ -269,19 +271,15 @@ def _of_study(results: Results, study: str) -> list[Claim]:
 
 def summary(results: Results) -> Table:
     """Returns one row per study: medians over tasks."""
-
-    def median(column: str) -> summaries.Cell:
-        return lambda rows: float(np.median(rows[column]))
-
-    cells: dict[str, summaries.Cell] = {
+    cells: dict[str, SummaryCell] = {
         "tasks": len,
         "largest difference, partial return": lambda rows: float(rows["partial_return_difference"].max()),
-        "pairs told apart by regret, median": median("regret_told"),
+        "pairs told apart by regret, median": median_of("regret_told"),
         "tasks with other optimal policies": lambda rows: float((rows["other_actions"] > 0).mean()),
-        "states with other optimal actions, median": median("other_actions"),
-        "scaled return of the twin's policy, median": median("scaled_return"),
+        "states with other optimal actions, median": median_of("other_actions"),
+        "scaled return of the twin's policy, median": median_of("scaled_return"),
     }
-    return summaries.summarise(results["twins"], {"twin": "study"}, cells, STUDIES)
+    return summarise(results["twins"], {"twin": "study"}, cells, STUDIES)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:

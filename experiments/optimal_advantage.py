@@ -27,7 +27,7 @@ from prefront.reports.claim_forms import share
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import Series, plot_levels, quartiles_of
 from prefront.reports.near_optimality import more_often, near, near_share, share_and_median
-from prefront.reports.summaries import by_level, summarise
+from prefront.reports.summaries import by_level, median_of, summarise
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
@@ -246,7 +246,7 @@ def summary(results: Results) -> Table:
     fits, size = results["fits"], max(results.settings.preferences)
     keys = {"answers": "labels", "absorbing transitions": "absorbing", "use": "use"}
     cells = by_level(fits, "preferences", share_and_median)
-    cells["median |max_a g|"] = lambda rows: float(np.median(rows.where(preferences=size)["largest"]))
+    cells["median |max_a g|"] = lambda rows: median_of("largest")(rows.where(preferences=size))
     return summarise(fits, keys, cells, USES)
 
 

@@ -12,15 +12,18 @@ import dataclasses
 import functools
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from prefront.experiments.pareto_discovery_figures import METHODS, draw
 from prefront.pareto import indicators
-from prefront.reports import statistics, summaries
+from prefront.reports import statistics
 from prefront.reports.claim_forms import at_the_ceiling, bounded, in_every, larger
 from prefront.reports.claims import Claim
+from prefront.reports.front_figures import draw_fronts
+from prefront.reports.summaries import Cell as SummaryCell
+from prefront.reports.summaries import iqm_of, summarise
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import (
     MANY,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 PAPER = "Liu et al. (2025), C-MORL"
 STATED_GAIN = "up to 35 % over other MORL methods; of linear scalarisation it states nothing"
 Method = Literal["C-MORL", "linear"]
+METHODS = {"C-MORL": "C-MORL", "linear": "linear scalarisation"}
 FULL = 1 - 1e-9
 MOST_VIOLATIONS = 0.1
 TEST_SEED = 2**31 - 1  # No training run has this seed or the one before.
@@ -206,6 +210,26 @@ def claims(results: Results) -> list[Claim]:
     return [dataclasses.replace(claim, conditions=f"{claim.conditions}; {knowledge}") for claim in decided]
 
 
+def _whole_front(name: str, rows: Table) -> Claim | None:
+    """Counts the seeds that found every point, or, beside a best known front, compares hypervolumes."""
+    if rows["front_kind"][0] == "unknown":
+        return None
+    how = _conditions(rows)
+    if rows["front_kind"][0] != "exact":
+        sentence = f"{name}: C-MORL reaches the best known hypervolume."
+        quantity = "of it, mean over seeds"
+        return bounded(rows["share"], "at least", 1.0, sentence=sentence, quantity=quantity, conditions=how)
+    shares = rows["points_found"] / rows["true_points"]
+    return in_every(
+        shares == 1,
+        sentence=f"{name}: C-MORL finds every point of the exact front, in every seed.",
+        quantity="of the seeds",
+        note=f"{100 * shares.mean():.4g} % of the {rows['true_points'][0]} points on average, "
+        f"{100 * shares.min():.4g} % at least",
+        conditions=how,
+    )
+
+
 def _more_hypervolume(name: str, ours: Table, theirs: Table) -> Claim:
     """Pairs both methods by seed; the gain is in percent of linear scalarisation's mean hypervolume."""
     first, second = ours["hypervolume"], theirs["hypervolume"]
@@ -220,30 +244,6 @@ def _more_hypervolume(name: str, ours: Table, theirs: Table) -> Claim:
     if ours["front_kind"][0] == "exact" and min(ours["share"].min(), theirs["share"].min()) >= FULL:
         return at_the_ceiling(len(ours), note="both have the exact front's hypervolume in every seed", **words)
     return larger(first, second, scale=100 / (second.mean() if some else max(first.max(), 1.0)), **words)
-
-
-def _whole_front(name: str, rows: Table) -> Claim | None:
-    """Counts the seeds that found every point, or, beside a best known front, compares hypervolumes."""
-    if rows["front_kind"][0] == "unknown":
-        return None
-    if rows["front_kind"][0] == "exact":
-        shares = rows["points_found"] / rows["true_points"]
-        return in_every(
-            shares == 1,
-            sentence=f"{name}: C-MORL finds every point of the exact front, in every seed.",
-            quantity="of the seeds",
-            note=f"{100 * shares.mean():.4g} % of the {rows['true_points'][0]} points on average, "
-            f"{100 * shares.min():.4g} % at least",
-            conditions=_conditions(rows),
-        )
-    return bounded(
-        rows["share"],
-        "at least",
-        1.0,
-        sentence=f"{name}: C-MORL reaches the best known hypervolume.",
-        quantity="of it, mean over seeds",
-        conditions=_conditions(rows),
-    )
 
 
 def _few_violations(name: str, rows: Table) -> Claim | None:
@@ -283,10 +283,7 @@ def _conditions(rows: Table) -> str:
 def summary(results: Results) -> Table:
     """Returns one row per environment and method: interquartile means over seeds, with the seconds they took."""
 
-    def iqm(column: str) -> summaries.Cell:
-        return lambda rows: float(statistics.iqm(rows[column]))
-
-    def where_known(cell: summaries.Cell, otherwise: Any = None) -> summaries.Cell:
+    def where_known(cell: SummaryCell, otherwise: Any = None) -> SummaryCell:
         return lambda rows: cell(rows) if np.isfinite(rows["share"]).all() else otherwise
 
     def interval(rows: Table) -> str:
@@ -298,32 +295,37 @@ def summary(results: Results) -> Table:
         return float(statistics.iqm(timed["cpu_seconds"]))
 
     def found_of_all(rows: Table) -> str:
-        return f"{iqm('points_found')(rows):.4g} of {rows['true_points'][0]}"
+        return f"{iqm_of('points_found')(rows):.4g} of {rows['true_points'][0]}"
 
-    cells: dict[str, summaries.Cell] = {
+    cells: dict[str, SummaryCell] = {
         "discount": lambda rows: float(rows["gamma"][0]),
         "reference point": lambda rows: str(rows["reference_point"][0]),
-        "hypervolume": iqm("hypervolume"),
+        "hypervolume": iqm_of("hypervolume"),
         "share of true": where_known(lambda rows: _interval(rows).estimate),
         "95 % interval": interval,
         "true front": lambda rows: str(rows["front_kind"][0]),
         "points found": where_known(found_of_all, ""),
-        "cardinality": iqm("cardinality"),
-        "expected utility": iqm("expected_utility"),
-        "sparsity": iqm("sparsity"),
-        "IGD+": where_known(iqm("igd_plus")),
-        "steps": iqm("environment_steps"),
-        "violations": lambda rows: iqm("finished_violations")(rows) if rows["method"][0] == "C-MORL" else None,
-        "evaluation steps": iqm("evaluation_steps"),
+        "cardinality": iqm_of("cardinality"),
+        "expected utility": iqm_of("expected_utility"),
+        "sparsity": iqm_of("sparsity"),
+        "IGD+": where_known(iqm_of("igd_plus")),
+        "steps": iqm_of("environment_steps"),
+        "violations": lambda rows: iqm_of("finished_violations")(rows) if rows["method"][0] == "C-MORL" else None,
+        "evaluation steps": iqm_of("evaluation_steps"),
         "CPU seconds": seconds,
         "seeds": len,
     }
-    return summaries.summarise(results["metrics"], {"environment": "environment", "method": "method"}, cells, METHODS)
+    return summarise(results["metrics"], {"environment": "environment", "method": "method"}, cells, METHODS)
 
 
 def _interval(rows: Table) -> statistics.Interval:
     """Returns the interval of the share of the true hypervolume, or of the hypervolume where no front is known."""
     return statistics.stratified_bootstrap(rows["share" if np.isfinite(rows["share"]).all() else "hypervolume"])
+
+
+def plot(results: Results, folder: Path) -> list[Path]:
+    """Draws the fronts, and their shares of the true hypervolume."""
+    return draw_fronts(results.tables, METHODS, folder)
 
 
 STUDY = Study(
@@ -336,7 +338,7 @@ STUDY = Study(
     run=run,
     cells=cells,
     claims=[claims],
-    figures=[draw],
+    figures=[plot],
     summary=summary,
 )
 

@@ -18,7 +18,7 @@ from prefront.reports import plots
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import mean_of, plot_levels
 from prefront.reports.near_optimality import more_often, near_share, percentage
-from prefront.reports.summaries import summarise
+from prefront.reports.summaries import median_of, summarise
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_distinct, check_least, check_most, check_types
 from prefront.system.tables import Table
@@ -119,7 +119,7 @@ def summary(results: Results) -> Table:
     """Returns the share of near-optimal rewards, the median scaled return and the accuracy of each model."""
     cells = {
         "% near-optimal": percentage,
-        "median scaled return": lambda rows: float(np.median(rows["scaled_return"])),
+        "median scaled return": median_of("scaled_return"),
         "accuracy on fresh choices": lambda rows: float(np.mean(rows["accuracy"])),
     }
     return summarise(results["rewards"], {"model": "model", "preferences": "preferences"}, cells, MODELS)

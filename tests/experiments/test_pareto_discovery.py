@@ -7,10 +7,10 @@ import pytest
 
 from prefront import make
 from prefront.experiments import pareto_discovery as study
-from prefront.experiments.pareto_discovery_figures import _true_front
 from prefront.pareto.indicators import hypervolume
 from prefront.policies.front import Front
 from prefront.policies.scores import ReferenceFront, utility_lattice
+from prefront.reports.front_figures import true_front
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 
@@ -130,9 +130,12 @@ def test_the_true_front_is_drawn_once_whatever_the_seeds():
         for seed in (1000, 1001)
         for x in (1.0, 2.0, 3.0)
     ]
-    stored = Results(SMALL, {"exact": Table.from_rows(rows)})
-    assert _true_front(stored, "DeepSeaTreasure", 2).tolist() == [[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]]
-    assert _true_front(Results(SMALL, {}), "DeepSeaTreasure", 2).size == 0
+    assert true_front({"exact": Table.from_rows(rows)}, "DeepSeaTreasure", 2).tolist() == [
+        [1.0, -1.0],
+        [2.0, -2.0],
+        [3.0, -3.0],
+    ]
+    assert true_front({}, "DeepSeaTreasure", 2).size == 0
 
 
 class Noisy:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from prefront.reports.statistics import iqm
 from prefront.system.tables import Table
 
 Cell = Callable[[Table], Any]
@@ -28,6 +31,16 @@ def summarise(
         heads = {heading: called.get(value, value) for heading, value in zip(keys, values, strict=True)}
         lines.append(heads | {heading: cell(own) for heading, cell in cells.items()})
     return Table.from_rows(lines)
+
+
+def median_of(column: str) -> Cell:
+    """Returns the cell that is the median of a column."""
+    return lambda rows: float(np.median(rows[column]))
+
+
+def iqm_of(column: str) -> Cell:
+    """Returns the cell that is the interquartile mean of a column."""
+    return lambda rows: float(iqm(rows[column]))
 
 
 def by_level(rows: Table, level: str, cell: Cell, heading: str = "{:,}") -> dict[str, Cell]:
