@@ -290,6 +290,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         figure, (left, right) = plots.new_figure(columns=2, height=2.1)
         plot_rows(left, results["twins"], rows, told)
         plot_rows(right, results["twins"], rows, {"": quartiles_of("scaled_return")})
+        right.set_xscale("symlog", linthresh=1.0)
         right.axvline(1.0, color=plots.EXACT, linewidth=0.8, linestyle=":")
         left.set_xlabel("share of pairs answered otherwise\n(median and quartiles of tasks)")
         right.set_xlabel("scaled return of the twin's optimal policy\n(median and quartiles of tasks)")

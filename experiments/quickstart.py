@@ -1,6 +1,6 @@
-"""A tour in three minutes: Pareto fronts, an overoptimization curve, learned rewards, against exact answers.
+"""A quick start in three minutes: Pareto fronts, an overoptimization curve, learned rewards, against exact answers.
 
-Each part of the tour is a study of its own, in small: its claims, tables and figures are those of that experiment.
+Each part is a study of its own, in small: its claims, tables and figures are those of that experiment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefront.system.checks import check_types
 from prefront.system.tables import Table
 
 Name = Literal["fronts", "curve", "choices"]
-# The studies of the tour, by the name of their settings.
+# The parts, by the name of their settings.
 STUDIES: dict[Name, Study] = {
     "fronts": pareto_discovery.STUDY,
     "curve": overoptimization.STUDY,
@@ -35,7 +35,7 @@ _CURVE = overoptimization.Settings(
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of each part of the tour.
+    """Settings of each part.
 
     Attributes:
         fronts: Discovery of Pareto fronts by C-MORL.
@@ -100,8 +100,8 @@ def _of(results: Results, name: Name) -> Results:
 
 
 STUDY = Study(
-    presets={"tour": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()},
-    seeds={"tour": range(1000, 1003), "smoke": range(2), "paper": range(1000, 1010)},
+    presets={"demo": Settings(), "smoke": Settings(fronts=_TINY, curve=_SHORT, choices=_FEW), "paper": Settings()},
+    seeds={"demo": range(1000, 1003), "smoke": range(2), "paper": range(1000, 1010)},
     run=run,
     cells=cells,
     claims=[claims],

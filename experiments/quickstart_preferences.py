@@ -1,8 +1,8 @@
 """People who choose by regret on the delivery task, and what two models learn from the same choices of theirs.
 
-A part of the tour; the studies of preferences are `regret_preferences` and those named there. Simulated people compare
-segments by regret, with noise. A model that assumes regret, with exact values, and one that assumes partial return
-learn rewards from their choices; the policies that are optimal for these rewards are evaluated exactly.
+A part of the study `quickstart`; the studies of preferences are `regret_preferences` and those named there. Simulated
+people compare segments by regret, with noise. A model that assumes regret, with exact values, and one that assumes
+partial return learn rewards from their choices; the policies that are optimal for these rewards are evaluated exactly.
 """
 
 from __future__ import annotations
@@ -128,10 +128,12 @@ def summary(results: Results) -> Table:
 def plot(results: Results, folder: Path) -> list[Path]:
     """Draws near-optimality and accuracy by number of choices."""
     series = {label: {"model": name} for name, label in MODELS.items()}
-    shares = {"share of rewards near-optimal": lambda rows: near_share(rows, "draw")}
+    estimates = {
+        "share of rewards near-optimal": lambda rows: near_share(rows, "draw"),
+        "accuracy on fresh choices": mean_of("accuracy"),
+    }
     with plots.style():
         figure, grid = plots.new_figure(columns=2, height=2.3)
-        estimates = {**shares, "accuracy on fresh choices": mean_of("accuracy")}
         for axes, (quantity, estimate) in zip(grid, estimates.items(), strict=True):
             plot_levels(axes, results["rewards"], "preferences", series, estimate, name="choices by regret")
             axes.set_ylabel(quantity)
@@ -141,7 +143,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
 
 
 CHOICES = Study(
-    presets={"tour": Settings(), "smoke": Settings(preferences=(30,), draws=4, fresh=50)},
+    presets={"demo": Settings(), "smoke": Settings(preferences=(30,), draws=4, fresh=50)},
     run=run,
     claims=[claims],
     figures=[plot],

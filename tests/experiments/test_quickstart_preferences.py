@@ -1,4 +1,4 @@
-"""The tour's study of preferences: what it measures, and what its claim follows from."""
+"""The quickstart's study of preferences: what it measures, and what its claim follows from."""
 
 import dataclasses
 
