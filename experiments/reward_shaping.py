@@ -21,7 +21,7 @@ import numpy as np
 
 from prefront.experiments import token_worlds
 from prefront.experiments.token_worlds import LearnerSettings, Row, WorldSettings
-from prefront.reports.bands import curves, draw_panels, intervals
+from prefront.reports.bands import ABOVE, curves, draw_panels, intervals
 from prefront.reports.claim_forms import larger
 from prefront.reports.claims import Claim
 from prefront.reports.overoptimization import averages, drops
@@ -268,7 +268,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         ends.append(intervals({f"{times} times the budget": one for times, one in by_budget.items()}, xlabel=label))
     return [
         *draw_panels(folder, "gold_over_training", panels, legend="lower left", height=3.0, sharey=True),
-        *draw_panels(folder, "drops", ends, height=0.8 + 0.24 * len(found), sharey=True),
+        *draw_panels(folder, "drops", ends, legend=ABOVE, height=0.8 + 0.24 * len(found), sharey=True),
     ]
 
 
