@@ -14,7 +14,7 @@ from prefront.learning.networks import PolicyNetwork, ValueNetwork
 
 @pytest.mark.parametrize(("inputs", "hidden"), [(2, (64, 64)), (64, (64, 64)), (100, (4, 40)), (3, ())])
 def test_layers_start_orthogonal_with_the_gain_of_their_kind(inputs, hidden):
-    network = ValueNetwork.for_space(Box(-1, 1, (inputs,)), 3, "mlp", hidden)
+    network = ValueNetwork(Encoder.for_space(Box(-1, 1, (inputs,)), "mlp"), 3, hidden)
     weights = network.init(jax.random.key(0))["weights"]
     for i, (shape, gain) in enumerate(
         zip(itertools.pairwise((inputs, *hidden, 3)), (*len(hidden) * [np.sqrt(2)], 1.0), strict=True)
@@ -27,7 +27,7 @@ def test_layers_start_orthogonal_with_the_gain_of_their_kind(inputs, hidden):
 
 def test_a_program_of_many_initialisations_ends():
     """With one thread, LAPACK calls inside one program once waited for each other for ever."""
-    network = ValueNetwork.for_space(MultiDiscrete([13, 13, *12 * [2]]), 4, "one-hot", (64, 64))
+    network = ValueNetwork(Encoder.for_space(MultiDiscrete([13, 13, *12 * [2]]), "one-hot"), 4)
     start = jax.jit(jax.vmap(network.init), compiler_options={"xla_backend_optimization_level": 0})
     kernels = jax.block_until_ready(start(jax.random.split(jax.random.key(0), 32)))["weights"]["layer_0"]["kernel"]
     assert len(np.unique(np.round(kernels[:, 0, 0], 6))) == 32
@@ -49,7 +49,7 @@ def test_a_factored_code_is_the_place_and_the_flags():
 
 def test_a_factored_table_is_linear_in_what_is_one_hot_where():
     """It equals a plain linear function of place, and of place with each flag, written out as a product."""
-    network = ValueNetwork.for_space(PLACES_AND_FLAGS, 2, "factored")
+    network = ValueNetwork(Encoder.for_space(PLACES_AND_FLAGS, "factored"), 2)
     table = np.random.default_rng(0).normal(size=(12, 4, 2)).astype(np.float32)
     assert network.init(jax.random.key(0))["weights"]["table"].shape == table.shape
     parameters = {"weights": {"table": jnp.asarray(table)}}
@@ -62,10 +62,10 @@ def test_a_factored_table_is_linear_in_what_is_one_hot_where():
 def test_a_factored_network_without_flags_or_without_places():
     """Without flags it is a table; without places it is linear in the flags; parts of a Dict are joined."""
     assert Encoder.for_space(Discrete(7), "factored").flags == 0
-    table = ValueNetwork.for_space(Discrete(7), 2, "factored")
+    table = ValueNetwork(Encoder.for_space(Discrete(7), "factored"), 2)
     parameters = {"weights": {"table": jnp.arange(14.0).reshape(7, 1, 2)}}
     assert np.asarray(table.apply(parameters, table.encoder(3))).tolist() == [6.0, 7.0]
-    flags = ValueNetwork.for_space(MultiBinary(3), 1, "factored")
+    flags = ValueNetwork(Encoder.for_space(MultiBinary(3), "factored"), 1)
     parameters = {"weights": {"table": jnp.array([[[1.0], [2.0], [4.0], [8.0]]])}}
     assert float(flags.apply(parameters, flags.encoder(np.array([1, 0, 1])))[0]) == 11.0
     both = Encoder.for_space(Dict(has=MultiBinary(2), where=Discrete(5)), "factored")

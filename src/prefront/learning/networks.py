@@ -48,13 +48,6 @@ class ValueNetwork:
     hidden: tuple[int, ...] = (64, 64)
     output_scale: float = 1.0
 
-    @classmethod
-    def for_space(
-        cls, observation_space: gym.Space[Any], outputs: int, kind: Kind = "auto", hidden: tuple[int, ...] = (64, 64)
-    ) -> ValueNetwork:
-        """Builds the network for an observation space, see `Encoder.for_space`."""
-        return cls(Encoder.for_space(observation_space, kind), outputs, tuple(hidden))
-
     def init(self, key: jax.Array) -> Parameters:
         """Draws initial parameters: orthogonal weights of gain sqrt(2), the last layer's of gain `output_scale`."""
         if self.encoder.kind == "tabular":

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prefront.learning.collectors import Collector
+from prefront.learning.networks import Parameters
 from prefront.learning.normalisation import RunningStatistics
 from prefront.learning.population import Population, Schedule, learner_keys
 from prefront.learning.ppo import ActorCritic, Learner
@@ -158,10 +159,13 @@ class Trainer:
         if features is not None:
             features = _where(adapt, features.updated(trajectories.encoded), features)
             statistics = {"mean": features.mean, "scale": features.scale}
-            learners = learners._replace(
-                policy=_with_statistics(learners.policy, statistics, adapt),
-                critic=_with_statistics(learners.critic, statistics, adapt),
-            )
+
+            def adapted(parameters: Parameters) -> Parameters:
+                before = parameters["statistics"]
+                spread = jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape), statistics, before)
+                return {**parameters, "statistics": _where(adapt, spread, before)}
+
+            learners = learners._replace(policy=adapted(learners.policy), critic=adapted(learners.critic))
         failure = jax.vmap(_noticed)(population.failure, trajectories, learners)
         after = population._replace(
             learners=learners, rewards=rewards, features=features, iteration=population.iteration + 1, failure=failure
@@ -199,8 +203,3 @@ def _noticed(before: jax.Array, trajectory: Trajectory, learner: Learner) -> jax
 
 def _where(condition: jax.Array, if_true: Any, if_false: Any) -> Any:
     return jax.tree.map(partial(jnp.where, condition), if_true, if_false)
-
-
-def _with_statistics(parameters: Any, statistics: dict[str, jax.Array], adapt: jax.Array) -> Any:
-    spread = jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape), statistics, parameters["statistics"])
-    return {**parameters, "statistics": _where(adapt, spread, parameters["statistics"])}

@@ -91,22 +91,7 @@ def evaluate_under(
 ) -> np.ndarray:
     """Measures policies as `evaluate` does; what is not given is as in the conditions.
 
-    Args:
-        conditions: Environment, discount and kind of actions.
-        network: The policies' network.
-        parameters: Their parameters, stacked along a leading axis.
-        environment: An environment or its id; by default that of the conditions, see
-            `prefront.tasks.registry.make_stored_environment`.
-        episodes: Episodes per policy.
-        seed: Seed of the episodes.
-        deterministic: Whether actions are the distributions' modes.
-        gamma: Discount in (0, 1].
-
-    Returns:
-        Mean returns, shape (policies, objectives), float64.
-
-    Raises:
-        ValueError: As `evaluate`.
+    The environment of the conditions is made as `prefront.tasks.registry.make_stored_environment` says.
     """
     stored = isinstance(environment, str) and environment == conditions.environment and conditions.kwargs
     if environment is None or stored:
