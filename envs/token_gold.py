@@ -182,9 +182,14 @@ def annotators(gold: SequenceGold, rationality: float, label_noise: float) -> Te
         gold: Whose attributes are compared.
         rationality: Inverse temperature per standard deviation.
         label_noise: Rate of mistakes in [0, 0.5).
+
+    Raises:
+        ValueError: By the teacher, where sequences have a mask.
     """
 
     def score(sequences: Sequences, person: np.ndarray) -> np.ndarray:
+        if sequences.mask is not None:
+            raise ValueError("Annotators judge whole sequences, got some with a mask.")
         return np.asarray(gold_attributes(gold, sequences.tokens))[np.arange(len(person)), person]
 
     names = annotator_names(gold.mixing.shape[0])

@@ -180,6 +180,7 @@ def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> 
     from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage
     from prefront.preferences.models.base import fit_many
     from prefront.preferences.models.exact_regret import ExactRegret
+    from prefront.preferences.models.fitting import cosine
     from prefront.preferences.models.network import NeuralReward
     from prefront.preferences.models.partial_return import PartialReturn
     from prefront.preferences.models.regret import SuccessorFeatureRegret
@@ -187,7 +188,7 @@ def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> 
     places = np.stack(np.unravel_index(np.arange(len(task.mdp.terminal)), (10, 10)), 1)
     models: dict[str, Callable[[], RewardModel]] = {
         "partial_return": PartialReturn,
-        "network": lambda: NeuralReward(4, hidden=(32,), steps=300, observations=places),
+        "network": lambda: NeuralReward(4, (32,), places, descent=cosine(steps=300)),
         "regret": lambda: SuccessorFeatureRegret(task.mdp, task.random_features, task.gamma),
         "regret_coverage": lambda: SuccessorFeatureRegret(task.mdp, task.coverage, task.gamma),
         "regret_exact": lambda: ExactRegret(task.mdp, task.gamma),

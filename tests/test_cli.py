@@ -127,7 +127,8 @@ def test_every_experiment_keeps_the_contract_and_loads_no_jax(name):
     # A study's statistics are over seeds, or over many tasks or folds of one seed.
     largest = "paper" if "paper" in study.presets else "published"
     settings = settings_to_dict(study.presets[largest])
-    assert max(len(study.preset_seeds(largest)), *(settings.get(name, 0) for name in ("mdps", "tasks", "folds", "draws"))) >= 3
+    units = [settings.get(name, 0) for name in ("mdps", "tasks", "folds", "draws")]
+    assert max(len(study.preset_seeds(largest)), *units) >= 3
     script = f"import sys, {EXPERIMENTS[name].module}; print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 

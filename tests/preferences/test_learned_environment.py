@@ -25,6 +25,7 @@ from prefront.preferences.learned_environment import (
     table_reward,
 )
 from prefront.preferences.models.base import fit_persons
+from prefront.preferences.models.fitting import cosine
 from prefront.preferences.models.network import NeuralReward
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret
@@ -86,7 +87,7 @@ def test_tables_and_networks_pay_by_observation_and_action():
                               ("actions", "rewards", "lengths", "ended", "absorbing")))  # fmt: skip
 
     shown = type(dataset)(seen(dataset.first), seen(dataset.second), dataset.labels, variable_horizon=True)
-    model = NeuralReward(4, steps=10, hidden=(8,)).fit(shown)
+    model = NeuralReward(4, hidden=(8,), descent=cosine(steps=10)).fit(shown)
     paid = step(learned_reward(Delivery(), network_reward(model)), state, jnp.asarray(1), jax.random.key(0)).reward
     assert paid == pytest.approx([float(model.reward(state, jnp.asarray(1)))], rel=1e-5)
     persons = stack_rewards([network_reward(model), table_reward(rewards, number)])
@@ -96,7 +97,7 @@ def test_tables_and_networks_pay_by_observation_and_action():
         stack_rewards([])
 
     # With state numbers and what is seen there, the same network comes from the table's own segments.
-    numbered = NeuralReward(4, steps=10, hidden=(8,), observations=places).fit(dataset)
+    numbered = NeuralReward(4, hidden=(8,), descent=cosine(steps=10), observations=places).fit(dataset)
     assert np.allclose(numbered.scores(first), model.scores(shown.first))
     table = numbered.reward_table(mdp)
     assert table.shape == (100, 4)
@@ -113,7 +114,7 @@ def test_networks_score_nothing_inside_terminal_states():
     first, second = (sample_segments(mdp, 300, 6, rng, absorbing=True) for _ in range(2))
     dataset = Teacher(segment_margin("partial_return", Linear(WEIGHTS))).ask(first, second, rng)
     places = np.stack(np.divmod(np.arange(100), 10), 1)
-    model = NeuralReward(4, steps=5, hidden=(8,), observations=places).fit(dataset)
+    model = NeuralReward(4, hidden=(8,), descent=cosine(steps=5), observations=places).fit(dataset)
     table, live = model.reward_table(mdp), ~mdp.terminal[first.states[:, :-1]]
     assert not live.all()
     by_hand = (table[first.states[:, :-1], first.actions] * live).sum(1)

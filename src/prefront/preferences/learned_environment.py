@@ -133,14 +133,6 @@ class FiniteLearnedReward(LearnedReward, FiniteEnvironment):
 
     base: FiniteEnvironment
 
-    def initial(self, rng: jax.Array, params: Any = None) -> Any:
-        """Draws the state in which an episode starts."""
-        return self.base.initial(rng, self.resolve(params))
-
-    def transition(self, state: Any, action: jax.Array, rng: jax.Array, params: Any = None) -> Any:
-        """Draws the state that follows an action."""
-        return self.base.transition(state, action, rng, self.resolve(params))
-
     def outcomes(self, state: Any, action: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
         """Returns the environment's own outcomes."""
         return self.base.outcomes(state, action, self.resolve(params))

@@ -211,11 +211,6 @@ def check_state_numbers(segments: Segments, states: int, actions: int) -> None:
             raise ValueError(f"row {row}, step {step}: {name} must lie in [0, {bound}), got {numbers[row, step]}.")
 
 
-def padded_to(array: np.ndarray, size: int) -> np.ndarray:
-    """Pads the first axis with zeros."""
-    return np.pad(array, ((0, size - len(array)), *((0, 0),) * (array.ndim - 1)))
-
-
 def _live(states: np.ndarray, coefficients: np.ndarray, terminal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Drops terminal states, whose value is 0."""
     ends = terminal[states]

@@ -6,35 +6,34 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from prefront.preferences.choice import Choice
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Options, Sequences
 from prefront.preferences.models.base import NotFittedError, accuracy, cross_entropy
 from prefront.preferences.models.general_preference import GeneralPreference
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.segments import Segments
-
-
-def circle(number, rng):
-    """Rock, paper, scissors: each option beats the one before it, with probability 0.9."""
-    first = rng.integers(3, size=number)
-    second = (first + rng.integers(1, 3, size=number)) % 3
-    beats = (first - second) % 3 == 1
-    labels = np.where(rng.random(number) < 0.9, beats, ~beats)
-    options = np.eye(3)
-    return Comparisons(Options(options[first]), Options(options[second]), labels), beats
+from prefront.preferences.teachers import Teacher
 
 
 def test_it_learns_a_circle_of_which_bradley_and_terry_learn_nothing():
-    answers, beats = circle(4000, np.random.default_rng(0))
-    truth = dataclasses.replace(answers, labels=beats)
+    """Rock, paper, scissors, as a person's margin: each beats the one before it, so that no score explains answers."""
+    beats = 2.0 * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    teacher = Teacher(lambda first, second, person: ((first.values @ beats) * second.values).sum(1), Choice(1.0))
+    rng = np.random.default_rng(0)
+    rows = rng.integers(3, size=(2, 4000))
+    first, second = (Options(np.eye(3)[side]) for side in rows)
+    answers, chances = teacher.ask(first, second, rng), teacher.choice_probabilities(first, second)[:, 2]
+    np.testing.assert_allclose(chances, expit(beats[tuple(rows)]))
+    truth = dataclasses.replace(answers, labels=np.where(chances == 0.5, 0.5, chances > 0.5))
     bradley_terry = PartialReturn().fit(answers)
     assert cross_entropy(bradley_terry, answers) == pytest.approx(np.log(2), abs=2e-3)
     assert accuracy(bradley_terry, truth) < 0.7
     fitted = GeneralPreference(blocks=1).fit(answers, 0)
     assert accuracy(fitted, truth) == 1.0
     # The chance that is right is known: its entropy is the least loss.
-    entropy = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
-    assert cross_entropy(fitted, truth) == pytest.approx(-np.log(0.9), abs=0.03)
+    np.testing.assert_allclose(fitted.probability(first, second), chances, atol=0.05)
+    entropy = -(chances * np.log(chances) + (1 - chances) * np.log(1 - chances)).mean()
     assert cross_entropy(fitted, answers) == pytest.approx(entropy, abs=0.02)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 from scipy.special import expit
 
 from prefront.envs.delivery import PUBLISHED_WEIGHTS, Delivery
@@ -20,8 +20,7 @@ from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdva
 from prefront.preferences.models.base import NotFittedError, accuracy, cross_entropy, fit_many
 from prefront.preferences.models.exact_regret import ExactRegret
 from prefront.preferences.models.expanded_regret import ExpandedRegret
-from prefront.preferences.models.fitting import Descent, choice_losses
-from prefront.preferences.models.logistic import fit_logistic
+from prefront.preferences.models.fitting import Descent, choice_losses, cosine
 from prefront.preferences.models.network import NeuralReward
 from prefront.preferences.models.partial_return import PartialReturn
 from prefront.preferences.models.regret import SuccessorFeatureRegret, fit_soft_regret, soft_values
@@ -69,8 +68,8 @@ def models(mdp=TABLE, features=SMALL):
         OptimalAdvantage(mdp, descent=short),
         ContrastivePolicy(mdp, descent=short),
         ExpandedRegret(mdp, PUBLISHED_WEIGHTS),
-        NeuralReward(4, steps=20, hidden=(8,)),
-        NeuralReward(4, members=3, steps=20, hidden=(8,)),
+        NeuralReward(4, hidden=(8,), descent=cosine(steps=20)),
+        NeuralReward(4, hidden=(8,), members=3, descent=cosine(steps=20)),
     ]
 
 
@@ -109,32 +108,6 @@ def test_every_model_meets_every_teacher(statistic, absorbing):
             if hasattr(fitted, "learned") and not isinstance(model, NeuralReward):
                 with pytest.raises(NotFittedError):
                     model.learned()
-
-
-def test_logistic_regression_equals_an_independent_optimiser():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 4)) * [1, 10, 0.1, 1]
-    y = (rng.random(200) < 1 / (1 + np.exp(-x @ [1.0, 0.1, 5.0, -1.0]))) * 1.0
-    y[:20] = 0.5
-
-    def loss(w):
-        return (np.logaddexp(0, x @ w) - y * (x @ w)).mean()
-
-    found = fit_logistic(x, y)
-    best = optimize.minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-9})
-    assert np.allclose(found.weights, best.x, atol=1e-5)
-    assert found.loss == pytest.approx(best.fun, abs=1e-10)
-    # More parameters than data: what no pair informs about stays where it was.
-    lone = fit_logistic(np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([0.0, 0.5]))
-    assert lone.weights[1] == 0
-
-
-def test_separable_answers_are_separated_and_weights_stay_finite():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(100, 3))
-    found = fit_logistic(x, (x @ [1.0, -2.0, 0.5] > 0) * 1.0)
-    assert np.isfinite(found.weights).all()
-    assert ((x @ found.weights > 0) == (x @ [1.0, -2.0, 0.5] > 0)).all()
 
 
 def test_forms_equal_what_the_teachers_compute():
@@ -326,7 +299,7 @@ def test_an_ensemble_learns_a_reward_and_disagrees_where_it_has_no_data():
 
     teacher = Teacher(segment_margin("partial_return", Linear([4.0])), Choice(1.0))
     dataset = teacher.ask(drawn(400, -1, 1), drawn(400, -1, 1), rng)
-    model = NeuralReward(2, members=4, steps=300, hidden=(32,)).fit(dataset)
+    model = NeuralReward(2, hidden=(32,), members=4, descent=cosine(steps=300)).fit(dataset)
     held = Teacher(segment_margin("partial_return", Linear([4.0]))).ask(drawn(300, -1, 1), drawn(300, -1, 1), rng)
     assert accuracy(model, held) > 0.8
     near, far = (model.member_probabilities(drawn(300, a, b), drawn(300, a, b)).var(0) for a, b in ((-1, 1), (2, 5)))

@@ -24,7 +24,7 @@ from prefront.system.checks import check_between, check_types
 
 Model = TypeVar("Model", bound="PreferenceModel")
 # Fields of models that are learned, not set.
-RESULTS = ("weights", "loss", "table", "coefficients", "network", "fitted")
+RESULTS = ("weights", "loss", "table", "coefficients", "fitted")
 
 
 class NotFittedError(RuntimeError):
@@ -32,7 +32,13 @@ class NotFittedError(RuntimeError):
 
 
 class PreferenceModel(abc.ABC):
-    """What all models of people's choices answer, whether or not there is a reward behind them."""
+    """What all models of people's choices answer, whether or not there is a reward behind them.
+
+    Attributes:
+        result: The field that holds what was learned, None before `fit`.
+    """
+
+    result: ClassVar[str]
 
     def __post_init__(self) -> None:
         """Checks the settings of a model that is a dataclass."""
@@ -40,6 +46,17 @@ class PreferenceModel(abc.ABC):
         settings = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         check_between(self, 0, 1, *settings & {"gamma"})
         check_between(self, 0, 1, *settings & {"discount"}, closed="right")
+
+    def learned(self) -> Any:
+        """Returns what was learned.
+
+        Raises:
+            NotFittedError: There is nothing yet.
+        """
+        found = getattr(self, self.result)
+        if found is None:
+            raise NotFittedError(f"{type(self).__name__} has not been fitted: call fit(dataset) and use what it gives.")
+        return found
 
     @abc.abstractmethod
     def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> Self:
@@ -159,18 +176,9 @@ class LinearRewardModel(RewardModel):
         loss: Mean cross-entropy of the fit, nats.
     """
 
+    result: ClassVar[str] = "weights"
     weights: np.ndarray | None = dataclasses.field(default=None, kw_only=True)
     loss: float = dataclasses.field(default=np.nan, kw_only=True)
-
-    def learned(self) -> np.ndarray:
-        """Returns the weights.
-
-        Raises:
-            NotFittedError: There are none yet.
-        """
-        if self.weights is None:
-            raise NotFittedError(f"{type(self).__name__} has not been fitted: call fit(dataset) and use what it gives.")
-        return self.weights
 
     def reward_table(self, mdp: TabularMDP) -> np.ndarray:
         """Returns the mean learned reward of every state and action, shape (S, A)."""

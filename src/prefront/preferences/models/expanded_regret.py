@@ -11,7 +11,7 @@ import numpy as np
 from prefront.exact.mdp import expected_rewards, solve
 from prefront.exact.tables import TabularMDP
 from prefront.preferences.comparisons import Comparisons
-from prefront.preferences.models.base import NotFittedError, RewardModel, check_table
+from prefront.preferences.models.base import RewardModel, check_table
 from prefront.preferences.models.fitting import PUBLISHED, Descent
 from prefront.preferences.models.logistic import fit_logistic
 from prefront.preferences.segment_scores import check_state_numbers
@@ -45,6 +45,7 @@ class ExpandedRegret(RewardModel):
     """
 
     assumes: ClassVar[str] = "deterministic_regret"
+    result: ClassVar[str] = "coefficients"
     mdp: TabularMDP
     known_weights: Any
     form: Form = "expanded"
@@ -75,9 +76,7 @@ class ExpandedRegret(RewardModel):
 
     def scores(self, segments: Segments) -> np.ndarray:
         """Returns c_1 sum_t r_t + c_2 V*(end) + c_3 V*(start), shape (n,)."""
-        if self.coefficients is None:
-            raise NotFittedError("ExpandedRegret has not been fitted: call fit(dataset) and use what it gives.")
-        return np.asarray(self.parts(segments) @ self.coefficients)
+        return np.asarray(self.parts(segments) @ self.learned())
 
     def reward_table(self, mdp: TabularMDP) -> np.ndarray:
         """Returns the known reward, shape (S, A): this model learns no other."""

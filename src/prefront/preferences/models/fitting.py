@@ -6,16 +6,17 @@ import abc
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.special import expit
 
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.items import Items
-from prefront.preferences.models.base import NotFittedError, PreferenceModel
+from prefront.preferences.models.base import PreferenceModel, RewardModel
 from prefront.system.checks import check_least, check_positive, check_types
 
 # A loss counts as lower when it gains more than this share.
@@ -50,6 +51,11 @@ class Descent:
 
 
 PUBLISHED = Descent()
+
+
+def cosine(learning_rate: float = 3e-3, steps: int = 500, weight_decay: float = 1e-2) -> Descent:
+    """Returns AdamW that takes all its steps, while its learning rate falls to 0: how networks are fitted."""
+    return Descent(learning_rate, steps, steps, weight_decay, cosine=True)
 
 
 class Fit(NamedTuple):
@@ -115,6 +121,11 @@ def padded_size(count: int, sizes: tuple[int, ...] = SIZES) -> int:
     return fitting[0] if fitting else -(-count // sizes[-1]) * sizes[-1]
 
 
+def padded_to(array: np.ndarray, size: int) -> np.ndarray:
+    """Pads the first axis with zeros."""
+    return np.pad(array, ((0, size - len(array)), *((0, 0),) * (array.ndim - 1)))
+
+
 def draw_counts(key: jax.Array, members: int, count: int) -> jax.Array:
     """Returns how often each member of an ensemble sees each answer, shape (members, n): one sees all as they are."""
     if members == 1:
@@ -123,38 +134,43 @@ def draw_counts(key: jax.Array, members: int, count: int) -> jax.Array:
     return jax.vmap(lambda own: jnp.bincount(own, length=count))(rows).astype(jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("margins", "descent"))
-def fit_members(
+def fit_choices(
     margins: Callable[[Any, Any, Any], jax.Array],
     initial: Any,
     first: Any,
     second: Any,
     labels: jax.Array,
-    counts: jax.Array,
+    weights: jax.Array,
     descent: Descent,
 ) -> Any:
-    """Fits the members of an ensemble, each to its own bootstrap of the answers.
+    """Fits parameters to choices; pure JAX.
 
     Args:
         margins: Log-odds of each choice, shape (n,), by parameters, first and second items.
-        initial: Parameters to start from, with a leading axis of members.
+        initial: Parameters to start from.
         first: What is seen of the first items, any pytree.
         second: What is seen of the second items.
         labels: Shape (n,).
-        counts: How often each member sees each answer, shape (members, n).
+        weights: Weight of each choice, such as how often a bootstrap drew it, shape (n,).
         descent: How to descend.
 
     Returns:
         Parameters like `initial`.
     """
 
-    def fit(own: Any, weights: jax.Array) -> Any:
-        def loss(one: Any) -> jax.Array:
-            return weights @ choice_losses(margins(one, first, second), labels) / weights.sum()
+    def loss(parameters: Any) -> jax.Array:
+        return jnp.sum(weights * choice_losses(margins(parameters, first, second), labels)) / weights.sum()
 
-        return descend(loss, own, descent).weights
+    return descend(loss, initial, descent).weights
 
-    return jax.vmap(fit)(initial, counts)
+
+@partial(jax.jit, static_argnames=("margins", "descent"))
+def _fit_members(
+    margins: Any, initial: Any, first: Any, second: Any, labels: jax.Array, counts: jax.Array, descent: Descent
+) -> Any:
+    """Fits the members of an ensemble, each from its own parameters and to its own bootstrap of the answers."""
+    fit = partial(fit_choices, margins, first=first, second=second, labels=labels, descent=descent)
+    return jax.vmap(lambda own, weights: fit(own, weights=weights))(initial, counts)
 
 
 class Fitted(NamedTuple):
@@ -162,20 +178,19 @@ class Fitted(NamedTuple):
 
     Attributes:
         parameters: Of the model's own structure, with a leading axis of members.
-        mean: Mean of the features in the data, shape (d,).
-        scale: Their standard deviation, 1 where they do not vary.
+        units: What its inputs are standardised by, see `GradientModel.units`.
     """
 
     parameters: Any
-    mean: np.ndarray
-    scale: np.ndarray
+    units: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GradientModel(PreferenceModel):
     """A model that says where it starts, `init`, and what it predicts, `margins`; all else is here.
 
-    It sees the features of any items, standardised over the answers that it is fitted to.
+    It sees the features of any items, standardised over the answers that it is fitted to; a model that sees more of
+    its items says so by `units` and `seen`.
 
     Attributes:
         members: Size of the ensemble, whose margins are averaged; 1 is fitted to all answers as they are.
@@ -183,8 +198,9 @@ class GradientModel(PreferenceModel):
         fitted: What was learned; None before `fit`.
     """
 
-    members: int = 1
-    descent: Descent = Descent(1e-2, 500, 500, weight_decay=1e-2, cosine=True)
+    result: ClassVar[str] = "fitted"
+    members: int = dataclasses.field(default=1, kw_only=True)
+    descent: Descent = dataclasses.field(default=cosine(), kw_only=True)
     fitted: Fitted | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -192,34 +208,77 @@ class GradientModel(PreferenceModel):
         check_least(self, 1, "members")
 
     @abc.abstractmethod
-    def init(self, key: jax.Array, width: int) -> Any:
-        """Returns the parameters that one member starts from, for `width` features."""
+    def init(self, key: jax.Array, seen: Any) -> Any:
+        """Returns the parameters that one member starts from, for items of which this is seen."""
 
     @abc.abstractmethod
-    def margins(self, parameters: Any, first: jax.Array, second: jax.Array) -> jax.Array:
-        """Returns log-odds of each choice by one member, shape (n,), for features of shape (n, width)."""
+    def margins(self, parameters: Any, first: Any, second: Any) -> jax.Array:
+        """Returns log-odds of each choice by one member, shape (n,), of what is seen of n pairs; pure JAX."""
+
+    def units(self, first: Any, second: Any) -> Any:
+        """Returns what inputs are standardised by: mean and scale of the features, each of shape (d,)."""
+        return mean_and_scale(np.concatenate([first.features(), second.features()]))
+
+    def seen(self, items: Any, units: Any) -> Any:
+        """Returns what is seen of n items, a pytree: the standardised features, shape (n, d), float32."""
+        return jnp.asarray((items.features() - units[0]) / units[1], jnp.float32)
 
     def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> Self:
         """Returns the model with a fitted ensemble."""
-        for_counts, for_start = jax.random.split(jax.random.key(key) if isinstance(key, int) else key)
-        sides = [items.features() for items in (dataset.first, dataset.second)]
-        spread = np.concatenate(sides).std(0)
-        mean, scale = np.concatenate(sides).mean(0), np.where(spread > 1e-6, spread, 1.0)
-        first, second = (jnp.asarray((side - mean) / scale, jnp.float32) for side in sides)
-        initial = jax.vmap(lambda own: self.init(own, len(mean)))(jax.random.split(for_start, self.members))
-        counts = draw_counts(for_counts, self.members, len(dataset))
+        key = jax.random.key(key) if isinstance(key, int) else key
+        units = self.units(dataset.first, dataset.second)
+        first, second = (self.seen(items, units) for items in (dataset.first, dataset.second))
+        initial = jax.vmap(lambda own: self.init(own, first))(jax.random.split(key, self.members))
+        counts = draw_counts(jax.random.fold_in(key, self.members), self.members, len(dataset))
         labels = jnp.asarray(dataset.labels, jnp.float32)
-        parameters = fit_members(self.margins, initial, first, second, labels, counts, self.descent)
-        return dataclasses.replace(self, fitted=Fitted(parameters, mean, scale))
+        parameters = _fit_members(self.margins, initial, first, second, labels, counts, self.descent)
+        return dataclasses.replace(self, fitted=Fitted(parameters, units))
+
+    def member_margins(self, first: Items, second: Items) -> np.ndarray:
+        """Returns the log-odds of each choice by each member, shape (members, n)."""
+        parameters, units = self.learned()
+        sides = (self.seen(items, units) for items in (first, second))
+        return np.asarray(jax.vmap(self.margins, (0, None, None))(parameters, *sides), np.float64)
 
     def margin(self, first: Items, second: Items, person: Any = None) -> np.ndarray:
         """Returns the log-odds of each choice, mean over members, shape (n,)."""
-        if self.fitted is None:
-            raise NotFittedError(f"{type(self).__name__} has not been fitted: call fit(dataset) and use what it gives.")
-        parameters, mean, scale = self.fitted
-        sides = (jnp.asarray((items.features() - mean) / scale, jnp.float32) for items in (first, second))
-        every = jax.vmap(self.margins, (0, None, None))(parameters, *sides)
-        return np.asarray(every.mean(0), np.float64)
+        return np.asarray(self.member_margins(first, second).mean(0))
+
+    def member_probabilities(self, first: Items, second: Items) -> np.ndarray:
+        """Returns each member's probability that the first item is preferred, shape (members, n)."""
+        return np.asarray(expit(self.member_margins(first, second)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientReward(GradientModel, RewardModel):
+    """A gradient model whose margin is a difference of scores: it says `init` and `score`."""
+
+    @abc.abstractmethod
+    def score(self, parameters: Any, seen: Any) -> jax.Array:
+        """Returns how much one member likes each of n items, in log-odds, shape (n,); pure JAX."""
+
+    def margins(self, parameters: Any, first: Any, second: Any) -> jax.Array:
+        """Returns the scores of the first items minus those of the second, shape (n,)."""
+        return self.score(parameters, first) - self.score(parameters, second)
+
+    def member_scores(self, items: Any) -> np.ndarray:
+        """Returns how much each member likes items, shape (members, n)."""
+        parameters, units = self.learned()
+        return np.asarray(jax.vmap(self.score, (0, None))(parameters, self.seen(items, units)), np.float64)
+
+    def member_margins(self, first: Any, second: Any) -> np.ndarray:
+        """Returns the log-odds of each choice by each member, shape (members, n)."""
+        return np.asarray(self.member_scores(first) - self.member_scores(second))
+
+    def scores(self, items: Any) -> np.ndarray:
+        """Returns how much items are liked, mean over members, shape (n,)."""
+        return np.asarray(self.member_scores(items).mean(0))
+
+
+def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean of each column and its standard deviation, 1 where it does not vary."""
+    spread = rows.std(0)
+    return rows.mean(0), np.where(spread > 1e-6, spread, 1.0)
 
 
 def initial_layers(key: jax.Array, sizes: tuple[int, ...]) -> tuple[tuple[jax.Array, jax.Array], ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from prefront.preferences.models.fitting import GradientModel, initial_layers, perceptron
+from prefront.preferences.models.fitting import Descent, GradientModel, cosine, initial_layers, perceptron
 from prefront.system.checks import check_least
 
 
@@ -28,14 +28,15 @@ class GeneralPreference(GradientModel):
 
     blocks: int = 4
     hidden: tuple[int, ...] = (32,)
+    descent: Descent = dataclasses.field(default=cosine(1e-2), kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, 1, "blocks", "hidden")
 
-    def init(self, key: jax.Array, width: int) -> Any:
+    def init(self, key: jax.Array, seen: jax.Array) -> Any:
         """Returns the layers of the embedding."""
-        return initial_layers(key, (width, *self.hidden, 2 * self.blocks))
+        return initial_layers(key, (seen.shape[-1], *self.hidden, 2 * self.blocks))
 
     def margins(self, parameters: Any, first: jax.Array, second: jax.Array) -> jax.Array:
         """Returns v(first)^T R v(second), shape (n,)."""

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.preferences.models.fitting import Fit, choice_losses, padded_size
-from prefront.preferences.segment_scores import LinearForm, choice_features, padded_to
+from prefront.preferences.models.fitting import Fit, choice_losses, padded_size, padded_to
+from prefront.preferences.segment_scores import LinearForm, choice_features
 from prefront.preferences.successor_sets import PUBLISHED_REWARDS
 from prefront.system.checks import MANY, check_least, check_most, check_types
 from prefront.system.compilation import jit
@@ -88,7 +88,7 @@ class Problem(NamedTuple):
     share: Any
 
 
-class Place(NamedTuple):
+class Iterate(NamedTuple):
     """Weights, shape (d,), the slopes of state values there (S, d), differences of scores (n,), and the mean loss."""
 
     weights: Any
@@ -98,9 +98,9 @@ class Place(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The best place so far, the damping of the next step, steps in a row that gained nothing, and all steps."""
+    """The best weights so far, the damping of the next step, steps in a row that gained nothing, and all steps."""
 
-    place: Place
+    best: Iterate
     damping: Any
     idle: Any
     steps: Any
@@ -128,14 +128,14 @@ def screening_loss(problem: Problem, weights: jax.Array, values: jax.Array) -> j
     return measure(Problem(few, problem.labels[:SCREENED], problem.share[:SCREENED]), weights, values)[1]
 
 
-def begin(start: Place) -> Progress:
-    """Returns the state of a search that begins at a place."""
+def begin(start: Iterate) -> Progress:
+    """Returns the state of a search that begins at given weights."""
     return Progress(start, jnp.full_like(start.loss, FIRST_DAMPING), jnp.int32(0), jnp.int32(0))
 
 
 def propose(problem: Problem, progress: Progress) -> jax.Array:
     """Returns where a damped Gauss-Newton (Levenberg-Marquardt) step leads, shape (d,); pure JAX."""
-    here = progress.place
+    here = progress.best
     jacobian = choice_features(problem.form, here.slopes)
     chance = jax.nn.sigmoid(here.difference)
     gradient = (problem.share * (chance - problem.labels)) @ jacobian
@@ -147,9 +147,9 @@ def propose(problem: Problem, progress: Progress) -> jax.Array:
     return here.weights - jnp.linalg.solve(system, gradient / size) / size
 
 
-def advance(progress: Progress, found: Place) -> Progress:
+def advance(progress: Progress, found: Iterate) -> Progress:
     """Takes a step if the loss falls, and makes the next one bolder; otherwise the next one is shorter; pure JAX."""
-    here = progress.place
+    here = progress.best
     better = found.loss < here.loss
     damping = jnp.clip(progress.damping * jnp.where(better, EASIER, HARDER), LEAST_DAMPING, MOST_DAMPING)
     idle = jnp.where(found.loss < here.loss * (1 - GAIN), 0, progress.idle + 1)
@@ -183,11 +183,11 @@ def search_soft_regret(
     barred = jnp.where(policies, 0.0, -jnp.inf)[:, None]
     d = features.shape[0]
 
-    def measured(w: jax.Array) -> Place:
+    def measured(w: jax.Array) -> Iterate:
         values = sum(w[i] * features[i] for i in range(d))
         likely = jax.nn.softmax(values / temperature + barred, axis=0)
         slopes = jnp.stack([(likely * features[i]).sum(0) for i in range(d)], -1)
-        return Place(w, slopes, *measure(problem, w, (likely * values).sum(0)))
+        return Iterate(w, slopes, *measure(problem, w, (likely * values).sum(0)))
 
     def screened(w: jax.Array) -> jax.Array:
         return screening_loss(problem, w, (sum(w[i] * features[i] for i in range(d)) + barred).max(0))
@@ -197,7 +197,7 @@ def search_soft_regret(
 
     def descend_from(w: jax.Array) -> Fit:
         found = jax.lax.while_loop(partial(going, search=search), step, begin(measured(w)))
-        return Fit(found.place.weights, found.place.loss, found.steps)
+        return Fit(found.best.weights, found.best.loss, found.steps)
 
     losses = jax.lax.map(screened, candidates)
     ends = jax.lax.map(descend_from, candidates[jnp.argsort(losses)[: search.starts]])
