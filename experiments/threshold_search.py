@@ -116,7 +116,7 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     import jax
 
     from prefront.agents.constrained_rlhf import TrainingSettings
-    from prefront.agents.nelder_mead import search_exactly, train_nm_ppo
+    from prefront.agents.nm_ppo import search_exactly, train_nm_ppo
 
     world, made = token_worlds.made_world(settings.world, seed)
     learner, key, evaluations = settings.learner, jax.random.key(seed), settings.evaluations

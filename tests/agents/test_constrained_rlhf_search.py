@@ -1,4 +1,4 @@
-"""Nelder-Mead, proxy points and best-of-n against functions and worlds whose answers are known."""
+"""NM-PPO, proxy points and best-of-n against functions and worlds whose answers are known."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from prefront.agents.best_of_n import best_of_n, subset_maximum_weights
 from prefront.agents.constrained_rlhf import TrainingSettings, method_settings
-from prefront.agents.nelder_mead import nelder_mead, search_exactly, starting_simplex, train_nm_ppo
+from prefront.agents.nm_ppo import search_exactly, starting_simplex, train_nm_ppo
 from prefront.agents.proxy_points import _gold_nearby, exact_proxy_points
 from prefront.envs.token_task import TokenWorldSettings, gold, make_world
 from prefront.exact import kl_constrained, kl_regularised
@@ -31,35 +31,6 @@ SEARCHED = TrainingSettings(
 @functools.cache
 def world(settings, seed=0):
     return make_world(settings, seed)
-
-
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_nelder_mead_finds_the_top_of_a_quadratic_and_never_asks_twice(dimensions):
-    top = np.array([0.3, -1.2, 2.0])[:dimensions]
-    curvature = np.diag([1.0, 4.0, 0.5][:dimensions]) + 0.2
-    asked = []
-
-    def objective(point):
-        asked.append(tuple(point))
-        return 5.0 - (point - top) @ curvature @ (point - top)
-
-    simplex = np.vstack([np.zeros(dimensions), np.eye(dimensions)])
-    found = nelder_mead(objective, simplex, evaluations=400, tolerance=1e-4)
-    np.testing.assert_allclose(found.best, top, atol=2e-3)
-    np.testing.assert_allclose(found.value, 5.0, atol=1e-4)
-    assert len(asked) == len(set(asked)) == len(found.values) < 400
-    short = nelder_mead(objective, simplex, evaluations=dimensions + 3)
-    assert len(short.values) == dimensions + 3
-    assert short.value == short.values.max()
-
-
-def test_nelder_mead_leaves_points_that_are_not_feasible():
-    found = nelder_mead(lambda p: p.sum() if p.max() <= 1 else -np.inf, [[0, 0], [0.5, 0], [0, 0.5]], 100)
-    assert found.best.max() <= 1 and found.value > 1.5
-    with pytest.raises(ValueError, match="flat"):
-        nelder_mead(lambda p: 0.0, [[0, 0], [1, 1], [2, 2]], 10)
-    with pytest.raises(ValueError, match=r"K \+ 1 points"):
-        nelder_mead(lambda p: 0.0, [[0, 0], [1, 1]], 10)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Nelder-Mead over thresholds: NM-PPO, which searches inside one run, and the same search with the exact optimum.
+"""NM-PPO: Nelder-Mead over thresholds inside one run of xi-PPO, and the same search with the exact optimum.
 
 Moskovitz et al. (2024), arXiv 2310.04373, Section 5.3 and Algorithm 3. Thresholds are good when gold, measured on a
 validation sample, is high at the policy that meets them. NM-PPO moves xi-PPO from each vertex to the next, starting at
@@ -8,46 +8,21 @@ that no policy meets cost it their share of the budget, as they would where nobo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-import scipy
 
 from prefront.agents.constrained_rlhf import Trainer, TrainingResult
 from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings, method_settings
 from prefront.agents.proxy_points import exact_sweep
 from prefront.envs.token_task import TokenWorldSettings, World
 from prefront.exact import kl_constrained
+from prefront.learning.nelder_mead import BudgetSpentError, Search, nelder_mead
 from prefront.preferences.models.sequences import linear_rewards
 
 CLOSE, LARGEST_SHARE = 0.05, 1 / 8
-CACHE_DIGITS = 6
-LONGEST_SEARCH = 10**6
-
-
-class BudgetSpentError(Exception):
-    """Raised by an objective that can evaluate no more; the search ends with what it knows."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """What a search found.
-
-    Attributes:
-        best: The best point, shape (K,).
-        value: Its value, as the search saw it: that of the best of many noisy ones flatters, so report a fresh one.
-        points: All evaluated points in order, shape (N, K).
-        values: Their values, shape (N,).
-    """
-
-    best: np.ndarray
-    value: float
-    points: np.ndarray
-    values: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,51 +41,6 @@ class ThresholdSearch:
     result: TrainingResult
     sequences: np.ndarray
     evaluation_sequences: np.ndarray
-
-
-def nelder_mead(
-    objective: Callable[[np.ndarray], float], simplex: Any, evaluations: int, tolerance: float = 1e-3
-) -> Search:
-    """Maximises a function without derivatives (Nelder and Mead, 1965).
-
-    Args:
-        objective: What is maximised; -inf marks points that are not feasible. No point is evaluated twice.
-        simplex: K + 1 starting points, shape (K + 1, K).
-        evaluations: Largest number of different points.
-        tolerance: The search ends when the simplex is not larger in any coordinate.
-
-    Returns:
-        The best point and everything that was evaluated.
-
-    Raises:
-        ValueError: The simplex has the wrong shape or is flat.
-    """
-    start = np.asarray(simplex, np.float64)
-    if start.ndim != 2 or start.shape[0] != start.shape[1] + 1:
-        raise ValueError(f"A simplex of K + 1 points in K dimensions is needed, got shape {start.shape}.")
-    if np.linalg.matrix_rank(start[1:] - start[0]) < start.shape[1]:
-        raise ValueError(f"The starting simplex is flat: {start.tolist()}.")
-    cache: dict[tuple[float, ...], float] = {}
-
-    def value(point: np.ndarray) -> float:
-        name = tuple(np.round(point, CACHE_DIGITS).tolist())
-        if name not in cache:
-            if len(cache) >= evaluations:
-                raise BudgetSpentError
-            cache[name] = float(objective(np.array(name)))
-        return cache[name]
-
-    # No values bound the search: it ends by its size, or when the budget is spent.
-    bounds = {"xatol": tolerance, "fatol": np.inf, "maxiter": LONGEST_SEARCH, "maxfev": LONGEST_SEARCH}
-    with contextlib.suppress(BudgetSpentError), np.errstate(invalid="ignore"):
-        scipy.optimize.minimize(
-            lambda point: -value(point), start[0], method="Nelder-Mead", options={"initial_simplex": start, **bounds}
-        )
-    points, values = np.array(list(cache)), np.array(list(cache.values()))
-    if len(values) == 0:
-        raise ValueError("The budget does not pay for a single evaluation.")
-    best = int(np.argmax(values))
-    return Search(points[best], float(values[best]), points, values)
 
 
 def starting_simplex(settings: TokenWorldSettings, world: World, share: float = 0.15, size: float = 0.15) -> np.ndarray:
