@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.envs.token_task import TokenWorldSettings, World, gold
 from prefront.exact.kl_regularised import best_of_n_divergence, reference_policy, sample
-from prefront.preferences.models.sequences import model_rewards
 from prefront.system.compilation import jit
+from prefront.tasks.generation import GenerationTask
 
 Scalarise = Callable[[jax.Array], jax.Array]
+
+
+def _total(rewards: jax.Array) -> jax.Array:
+    return rewards.sum(-1)
 
 
 class BestOfN(NamedTuple):
@@ -45,14 +48,13 @@ class BestOfN(NamedTuple):
 
 
 def best_of_n(
-    settings: TokenWorldSettings,
-    world: World,
+    task: GenerationTask,
     key: jax.Array,
     numbers: Any,
     *,
     pool: int = 4096,
     pools: int = 8,
-    scalarise: Scalarise | None = None,
+    scalarise: Scalarise = _total,
 ) -> BestOfN:
     """Estimates expected rewards and gold of best-of-n for many n at once, from the same sequences.
 
@@ -60,8 +62,7 @@ def best_of_n(
     with probability C(i - 1, n - 1) / C(m, n): averages over all subsets, without bias and without drawing one.
 
     Args:
-        settings: The world's settings.
-        world: The world.
+        task: The task; its reference policy is a table.
         key: Random key.
         numbers: Values of n, each between 1 and `pool`.
         pool: Sequences per pool.
@@ -79,7 +80,7 @@ def best_of_n(
         raise ValueError(f"n must lie in 1 to pool={pool}, got {counts.min()} to {counts.max()}.")
     if pools < 2:
         raise ValueError(f"Standard errors need at least 2 pools, got {pools}.")
-    values = np.asarray(_curves(settings, pool, pools, scalarise or _total, world, key, counts.astype(np.float32)))
+    values = np.asarray(_curves(pool, pools, scalarise, task, key, counts.astype(np.float32)))
     mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(pools)
     divergence = best_of_n_divergence(counts)
     return BestOfN(counts, mean[:, :-1], error[:, :-1], mean[:, -1], error[:, -1], divergence, pool * pools)
@@ -96,28 +97,18 @@ def subset_maximum_weights(pool: int, numbers: Any) -> jax.Array:
     return jnp.exp(logs)
 
 
-@partial(jit, fusion_emitters=False, static_argnums=(0, 1, 2, 3))
+@partial(jit, fusion_emitters=False, static_argnums=(0, 1, 2))
 def _curves(
-    settings: TokenWorldSettings,
-    pool: int,
-    pools: int,
-    scalarise: Scalarise,
-    world: World,
-    key: jax.Array,
-    numbers: jax.Array,
+    pool: int, pools: int, scalarise: Scalarise, task: GenerationTask, key: jax.Array, numbers: jax.Array
 ) -> jax.Array:
     """Expected rewards and gold, shape (pools, N, K + 1)."""
-    policy = reference_policy(world.reference, settings.length)
+    policy = reference_policy(task.reference, task.length)
     weights = subset_maximum_weights(pool, numbers)
 
     def one_pool(key: jax.Array) -> jax.Array:
-        sequences = sample(key, world.reference.initial, policy, pool)
-        rewards = model_rewards(settings.reward_model, world.models, sequences)
-        values = jnp.concatenate([rewards, gold(world, sequences)[:, None]], axis=1)
+        sequences = sample(key, task.reference.initial, policy, pool)
+        rewards = task.rewards(sequences)
+        values = jnp.concatenate([rewards, task.gold(sequences)[:, None]], axis=1)
         return weights @ values[jnp.argsort(scalarise(rewards))]
 
     return jax.lax.map(one_pool, jax.random.split(key, pools))
-
-
-def _total(rewards: jax.Array) -> jax.Array:
-    return rewards.sum(-1)

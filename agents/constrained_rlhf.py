@@ -1,4 +1,4 @@
-"""Constrained RLHF on token worlds: PPO with every treatment of KL, PPO-SAT, mu-PPO, All-PPO and xi-PPO in one loop.
+"""Constrained RLHF: PPO with every treatment of KL, PPO-SAT, mu-PPO, All-PPO and xi-PPO in one loop.
 
 Moskovitz et al., "Confronting Reward Model Overoptimization with Constrained RLHF" (ICLR 2024, arXiv 2310.04373),
 Table 1. A policy writes whole sequences; each reward model and the KL reward -log pi/pi0 has a value head and an
@@ -13,7 +13,7 @@ advantage of its own, and the method says how advantages are mixed:
 | xi_ppo | max v_KL subject to v_i = theta_i | A_KL + sum_i lambda_i A_i |
 
 The paper's own form, with squashed multipliers and each advantage normalised, is `form="paper"`. Runs over seeds,
-worlds and numbers of a method are one compiled program. Gold is measured beside the training and never fed back.
+tasks and numbers of a method are one compiled program. Gold is measured beside the training and never fed back.
 """
 
 from __future__ import annotations
@@ -28,34 +28,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.agents.constrained_rlhf_learner import (
+from prefront.agents.constrained_rlhf_iteration import (
     QUANTITIES,
-    LearnerState,
-    Program,
     RunInputs,
-    evaluate,
-    initial_state,
+    RunState,
     iterate,
     learned_rewards,
-    world_rewards,
+    member_rewards,
 )
 from prefront.agents.constrained_rlhf_settings import (
     METHODS,
     MethodSettings,
     RewardTransform,
-    TrainingSettings,
     check_method,
+    check_thresholds,
     method_settings,
     per_run,
 )
-from prefront.envs.token_task import TokenWorldSettings, World
-from prefront.exact import kl_constrained
 from prefront.learning.checkpoints import Checkpoint
-from prefront.learning.lagrangian import effective
-from prefront.preferences.models.sequences import RewardModels, linear_rewards
-from prefront.sequences.policies import SequenceNetwork, SequenceNetworkSettings, SequencePolicy
+from prefront.learning.lagrangian import Multipliers, effective
+from prefront.sequences.policies import SequenceNetworkSettings, SequencePolicy
+from prefront.sequences.ppo import SequencePPO, TrainingSettings
 from prefront.system.compilation import jit
-from prefront.system.failures import TrainingFailure, all_finite, not_finite
+from prefront.system.failures import TrainingFailure, not_finite
+from prefront.tasks.generation import GenerationTask, known_answer
 
 __all__ = [
     "METHODS",
@@ -84,14 +80,14 @@ class TrainingResult:
             `gold_gap` (gold of the optimum minus that of the policy). The first entry is the reference policy.
         batches: One entry per iteration, measured on its own sequences, shape (R, N, ...): `rewards`, `kl`,
             `multipliers`, `coefficient`, `policy_loss`, `value_loss`.
-        state: The final state, from which `train` goes on.
+        state: The final state.
         evaluation_sequences: Sequences of evaluation per run, which are not among those learned from.
-        policy: The policy that `state.policy` holds the parameters of.
+        policy: The policy that `state.networks.policy` holds the parameters of.
     """
 
     history: dict[str, np.ndarray]
     batches: dict[str, np.ndarray]
-    state: LearnerState
+    state: RunState
     evaluation_sequences: int
     policy: SequencePolicy
 
@@ -101,64 +97,53 @@ class Trainer:
 
     def __init__(
         self,
-        world_settings: TokenWorldSettings,
-        worlds: World,
+        task: GenerationTask,
         method: MethodSettings,
         keys: jax.Array,
         training: TrainingSettings | None = None,
         *,
         statistics: Any = None,
-        ensemble: RewardModels | None = None,
+        ensemble: Any = None,
         optimum: Any = None,
-        reward_function: Callable[[World, jax.Array], jax.Array] | None = None,
-        gold_function: Callable[[World, jax.Array], jax.Array] | None = None,
         checkpoint: str | Path | None = None,
         check_reachable: bool = True,
     ) -> None:
         """Checks and prepares; see `train` for the arguments."""
-        training = training or TrainingSettings()
         if not (isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim < 2):
             raise ValueError(f"keys must be one or more random keys, such as jax.random.key(0), got {keys!r}.")
         keys = keys[None] if keys.ndim == 0 else keys
-        self.runs, components = keys.shape[0], world_settings.components
+        self.task, self.runs, self.shared = task, keys.shape[0], np.ndim(task.reference.initial) == 1
+        if not self.shared and len(task.reference.initial) != self.runs:
+            raise ValueError(f"{self.runs} keys need as many tasks, or one; got {len(task.reference.initial)}.")
+        first = self._task(0)
+        raw = _shape(first, first.rewards)
+        if len(raw) != 2 or raw[0] != 3:
+            raise ValueError(f"A task returns K rewards a sequence, shape (n, K), but {raw} for 3.")
+        components = raw[1]
         check_method(method, components)
-        self.shared = np.ndim(worlds.reference.initial) == 1
-        if not self.shared and len(worlds.reference.initial) != self.runs:
-            raise ValueError(f"{self.runs} keys need as many worlds, or one; got {len(worlds.reference.initial)}.")
-        vocabulary, length = world_settings.vocabulary, world_settings.length
-        if worlds.reference.log_transitions.shape[-1] != vocabulary:
-            raise ValueError(
-                f"The worlds have {worlds.reference.log_transitions.shape[-1]} tokens, their settings {vocabulary}."
-            )
         if optimum is not None:
-            if world_settings.reward_model.kind != "linear" or reward_function is not None:
-                raise ValueError("An exact optimum is known for the world's own linear reward models only.")
+            known_answer(first)
             optimum = jnp.broadcast_to(jnp.asarray(optimum, jnp.float32), (self.runs, components))
-        self.method = per_run(method, components, self.runs)
-        self.worlds, self.inputs = worlds, RunInputs(statistics, ensemble, optimum)
-        policy = SequencePolicy.build(training.network, vocabulary, length)
-        program = Program(
-            training,
-            policy,
-            SequenceNetwork(training.network, vocabulary, length, 0),
-            world_settings.reward_model,
-            world_settings.per_token,
-            reward_function,
-            gold_function,
+        self.method, self.inputs = per_run(method, components, self.runs), RunInputs(statistics, ensemble, optimum)
+        one, inputs = jax.tree.map(lambda leaf: leaf[0], (self.method, self.inputs))
+        made = _shape(
+            first, lambda own: learned_rewards(one, member_rewards(first, inputs.ensemble, own), inputs.statistics)
         )
-        heads = self._heads(program, components)
-        if world_settings.per_token and (method.transform or method.kind == "ppo_sat" or ensemble or reward_function):
-            raise ValueError("Rewards per token are those of the world's own models; set per_token=False.")
-        if method.needs_thresholds and method.kind != "ppo_sat" and heads != components:
+        own = ensemble is None and method.transform is None
+        if made not in ((3, 1), (3, components)):
+            raise ValueError(
+                f"A reward transform returns one reward or {components} per sequence, from {raw} it made {made}."
+            )
+        if task.per_token and (method.kind == "ppo_sat" or not own):
+            raise ValueError("Rewards per token are those of the task's own models; set per_token=False.")
+        if method.needs_thresholds and method.kind != "ppo_sat" and made != raw:
             raise ValueError(f"{components} thresholds need {components} rewards, but the transform returns one.")
-        own = reward_function is None and ensemble is None and method.transform is None
-        if check_reachable and method.constrained and own and world_settings.reward_model.kind == "linear":
-            self._check_reachable(length)
-        critic = dataclasses.replace(program.critic, outputs=heads + 1)
-        self.program = dataclasses.replace(program, critic=critic)
-        network = dataclasses.asdict(self.program.policy.network)
-        self.checkpoint = Checkpoint(checkpoint, {"network": network})
-        self.state = _start(self.program, self.method, keys)
+        if check_reachable and method.constrained and own and first.answer is not None:
+            for run in range(1 if self.shared else self.runs):
+                check_thresholds(self._task(run), self.method, None if self.shared else run)
+        self.ppo = SequencePPO.build(training or TrainingSettings(), task.vocabulary, task.length, made[1])
+        self.checkpoint = Checkpoint(checkpoint, {"network": dataclasses.asdict(self.ppo.policy.network)})
+        self.state = _start(self.ppo, self.method, keys)
         self._history: list[dict[str, np.ndarray]] = []
         self._batches: list[dict[str, np.ndarray]] = []
 
@@ -168,8 +153,7 @@ class Trainer:
         Raises:
             TrainingFailure: Gold, a reward or KL is not finite.
         """
-        inputs = self.inputs._replace(statistics=None, ensemble=None)
-        entry = _evaluate(self.program, self.shared, self.worlds, inputs, self.state, self.method.thresholds)
+        entry = _evaluate(self.ppo, self.shared, self.task, self.method.thresholds, self.inputs.optimum, self.state)
         multipliers = effective(self.state.multipliers.raw, self.method.form, self.method.equality)
         measured = jax.device_get({**entry, "multipliers": multipliers})
         for quantity in ("gold", "rewards", "kl"):
@@ -185,8 +169,8 @@ class Trainer:
         Raises:
             TrainingFailure: Something is not finite any more.
         """
-        order = (self.program, self.shared, iterations, self.method, self.worlds, self.inputs, self.state)
-        self.state, batches = _advance(*order)
+        given = (self.ppo, self.shared, iterations, self.method, self.task, self.inputs, self.state)
+        self.state, batches = _advance(*given)
         failures = np.asarray(self.state.failure)
         if failures.any():
             self.state = self.state._replace(failure=jnp.zeros_like(self.state.failure))
@@ -200,91 +184,45 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Writes the parameters of all runs to the checkpoint folder, if there is one; returns the file."""
-        state = self.state
-        arrays = {"policy": state.policy, "critic": state.critic, "multipliers": state.multipliers._asdict()}
-        return self.checkpoint.save(arrays, {"iterations": np.asarray(state.iteration).tolist()})
+        networks, multipliers = self.state.networks, self.state.multipliers
+        arrays = {"policy": networks.policy, "critic": networks.critic, "multipliers": multipliers._asdict()}
+        return self.checkpoint.save(arrays, {"iterations": np.asarray(self.state.iteration).tolist()})
 
     def result(self) -> TrainingResult:
         """Returns the runs as far as they have come."""
         history = {name: np.stack([one[name] for one in self._history], axis=1) for name in self._history[0]}
         names = self._batches[0] if self._batches else ()
         batches = {name: np.concatenate([one[name] for one in self._batches], axis=1) for name in names}
-        evaluated = len(self._history) * self.program.training.evaluation_sequences
-        return TrainingResult(history, batches, self.state, evaluated, self.program.policy)
+        evaluated = len(self._history) * self.ppo.training.evaluation_sequences
+        return TrainingResult(history, batches, self.state, evaluated, self.ppo.policy)
 
-    def world(self, run: int) -> World:
-        """Returns the world of a run."""
-        return self.worlds if self.shared else jax.tree.map(lambda leaf: leaf[run], self.worlds)
+    def _task(self, run: int) -> Any:
+        return self.task if self.shared else jax.tree.map(lambda leaf: leaf[run], self.task)
 
-    def _heads(self, program: Program, components: int) -> int:
-        """Number of rewards that have a critic each, and a check of what transform and models return."""
 
-        def both(method: MethodSettings, worlds: World, inputs: RunInputs) -> tuple[jax.Array, jax.Array]:
-            sequences = jnp.zeros((3, program.policy.network.length + 1), jnp.int32)
-
-            def one(method: MethodSettings, world: World, inputs: RunInputs) -> tuple[jax.Array, jax.Array]:
-                rewards = world_rewards(program, world, inputs.ensemble, sequences)
-                if method.kind == "ppo_sat":
-                    method = dataclasses.replace(method, kind="ppo")
-                return rewards, learned_rewards(method, rewards, inputs.statistics)
-
-            return jax.vmap(one, in_axes=(0, None if self.shared else 0, 0))(method, worlds, inputs)
-
-        raw, learned = jax.eval_shape(both, self.method, self.worlds, self.inputs)
-        ensemble = self.inputs.ensemble is not None
-        if np.shape(raw)[1:3] != (3, components) or np.ndim(raw) != 3 + ensemble:
-            each = f"{components} rewards a sequence" + " and member" * ensemble
-            raise ValueError(f"The settings need {each}, the reward models return shape {np.shape(raw)[1:]} for 3.")
-        if np.shape(learned)[1:] not in ((3, 1), (3, components)):
-            raise ValueError(
-                f"A reward transform returns one reward or {components} per sequence, "
-                f"from {raw.shape[1:]} it made {np.shape(learned)[1:]}."
-            )
-        return 1 if self.method.kind == "ppo_sat" else learned.shape[2]
-
-    def _check_reachable(self, length: int) -> None:
-        for run in range(1 if self.shared else self.runs):
-            world = self.world(run)
-            rewards = linear_rewards(world.models)
-            own = np.unique(self.method.thresholds if self.shared else self.method.thresholds[run : run + 1], axis=0)
-            for theta in own:
-                if not self.method.upper:
-                    kl_constrained.check_reachable(world.reference, rewards, theta, length, self.method.equality)
-                    continue
-                low_high = kl_constrained.reward_range(world.reference, rewards, length)
-                if (theta < low_high[:, 0]).any():
-                    ranges = ", ".join(f"[{low:.4g}, {high:.4g}]" for low, high in low_high)
-                    raise kl_constrained.UnreachableThresholdsError(
-                        f"No policy stays below the thresholds {theta}; the reachable ranges are {ranges}."
-                    )
+def _shape(task: GenerationTask, rewards: Callable[[jax.Array], jax.Array]) -> tuple[int, ...]:
+    """Shape of what a function makes of three sequences."""
+    return tuple(jax.eval_shape(rewards, jnp.zeros((3, task.length + 1), jnp.int32)).shape)
 
 
 def train(
-    world_settings: TokenWorldSettings,
-    worlds: World,
+    task: GenerationTask,
     method: MethodSettings,
     keys: jax.Array,
     training: TrainingSettings | None = None,
-    *,
-    start: LearnerState | None = None,
-    progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> TrainingResult:
     """Trains R runs of one method at once.
 
     Args:
-        world_settings: Settings that the worlds were made from.
-        worlds: One world, or R worlds stacked along a leading axis.
+        task: One task, or R tasks stacked along a leading axis.
         method: The method; its numbers may have one entry per run.
         keys: R random keys, one per run; one key is one run.
         training: How training proceeds.
-        start: State to go on from, such as that of a former result; by default the reference policy.
-        progress: Called with the iterations done and their number.
         **options: `statistics` (second argument of the reward transform, leading axis R), `ensemble` (reward models
-            with leading axes R and M, learned from in place of the worlds' own), `optimum` (multipliers (K,) or (R, K)
-            of the exact optimum to measure the distance to), `reward_function` and `gold_function` (map a world and
-            sequences (n, L + 1) to rewards (n, K) and gold (n,), in place of the world's), `checkpoint` (folder for
-            the last good parameters), `check_reachable` (whether thresholds that no policy can meet are refused).
+            with leading axes R and M, learned from in place of a token world's own), `optimum` (multipliers (K,) or
+            (R, K) of the exact optimum to measure the distance to), `checkpoint` (folder for the last good
+            parameters), `check_reachable` (whether thresholds that no policy can meet are refused).
 
     Returns:
         Histories and the final state.
@@ -294,50 +232,58 @@ def train(
         UnreachableThresholdsError: No policy meets the thresholds; the message names the reachable range.
         TrainingFailure: Something is not finite any more.
     """
-    trainer = Trainer(world_settings, worlds, method, keys, training, **options)
-    if start is not None:
-        if not bool(all_finite((start.policy, start.critic, start.optimizer, start.multipliers))):
-            raise ValueError("The state to start from holds numbers that are not finite.")
-        trainer.state = start
-    total, interval = trainer.program.training.iterations, trainer.program.training.evaluation_interval
+    trainer = Trainer(task, method, keys, training, **options)
+    total, interval = trainer.ppo.training.iterations, trainer.ppo.training.evaluation_interval
     trainer.measure()
     for done in range(0, total, interval):
         trainer.advance(min(interval, total - done))
         trainer.measure()
-        if progress is not None:
-            progress(min(done + interval, total), total)
     trainer.save()
     return trainer.result()
 
 
 @partial(jit, level=0, fusion_emitters=False, static_argnums=0)
-def _start(program: Program, method: MethodSettings, keys: jax.Array) -> LearnerState:
-    return jax.vmap(partial(initial_state, program))(method, keys)
+def _start(ppo: SequencePPO, method: MethodSettings, keys: jax.Array) -> RunState:
+    def one_run(method: MethodSettings, key: jax.Array) -> RunState:
+        for_policy, for_critic, for_run = jax.random.split(key, 3)
+        zeros, none = jnp.zeros(ppo.critic.outputs - 1), jnp.int32(0)
+        coefficient = method.kl_coefficient * (method.coefficient != "none")
+        networks = ppo.init(for_policy, for_critic)
+        return RunState(networks, Multipliers(zeros, zeros), coefficient, none, none, jnp.bool_(False), none, for_run)
+
+    return jax.vmap(one_run)(method, keys)
 
 
 @partial(jit, fusion_emitters=False, static_argnums=(0, 1, 2))
 def _advance(
-    program: Program,
+    ppo: SequencePPO,
     shared: bool,
     iterations: int,
     method: MethodSettings,
-    worlds: World,
+    tasks: GenerationTask,
     inputs: RunInputs,
-    states: LearnerState,
-) -> tuple[LearnerState, dict[str, jax.Array]]:
-    def one_run(method: MethodSettings, world: World, inputs: RunInputs, state: LearnerState) -> Any:
-        step = partial(iterate, program, method, world, inputs)
+    states: RunState,
+) -> tuple[RunState, dict[str, jax.Array]]:
+    def one_run(method: MethodSettings, task: GenerationTask, inputs: RunInputs, state: RunState) -> Any:
+        step = partial(iterate, ppo, method, task, inputs)
         return jax.lax.scan(lambda one, _: step(one), state, None, length=iterations)
 
-    return jax.vmap(one_run, in_axes=(0, None if shared else 0, 0, 0))(method, worlds, inputs, states)
+    return jax.vmap(one_run, in_axes=(0, None if shared else 0, 0, 0))(method, tasks, inputs, states)
 
 
 @partial(jit, fusion_emitters=False, static_argnums=(0, 1))
 def _evaluate(
-    program: Program, shared: bool, worlds: World, inputs: RunInputs, states: LearnerState, thresholds: Any
+    ppo: SequencePPO, shared: bool, tasks: GenerationTask, thresholds: Any, optimum: Any, states: RunState
 ) -> dict[str, jax.Array]:
     # One run after the other: the gold of all runs' sequences at once would not fit into a CPU's cache.
     def one_run(given: tuple[Any, ...]) -> dict[str, jax.Array]:
-        return evaluate(program, worlds if shared else given[0], *given[1:])
+        task, theta, multipliers, state = given
+        measured = ppo.evaluate(state.networks.policy, tasks if shared else task, state.key, multipliers)
+        for name in ("iteration", "sequences", "coefficient", "stopped"):
+            measured[name] = getattr(state, name)
+        if theta is not None:
+            measured["threshold_errors"] = (measured["rewards"] - theta) / jnp.maximum(jnp.abs(theta), 1.0)
+            measured["threshold_error"] = jnp.abs(measured["threshold_errors"]).mean()
+        return measured
 
-    return jax.lax.map(one_run, (None if shared else worlds, inputs, states, thresholds))
+    return jax.lax.map(one_run, (None if shared else tasks, thresholds, optimum, states))

@@ -1,4 +1,4 @@
-"""Settings of constrained RLHF: which method, its numbers, and how training proceeds."""
+"""Settings of constrained RLHF: which method, and its numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from prefront.sequences.policies import SequenceNetworkSettings
-from prefront.system.checks import LARGEST, MANY, check_between, check_least, check_most, check_types, nearest_names
+from prefront.exact import kl_constrained
+from prefront.system.checks import LARGEST, check_types, nearest_names
+from prefront.tasks.generation import GenerationTask, known_answer
 
 RewardTransform = Callable[[jax.Array, Any], jax.Array]
 """Maps rewards (n, K), or (n, K, M) of an ensemble, and a pytree of statistics to rewards (n,) or (n, K)."""
@@ -18,15 +19,7 @@ RewardTransform = Callable[[jax.Array, Any], jax.Array]
 Number = Any
 """A number, or an array with one entry per run."""
 
-Kind = Literal["ppo", "ppo_sat", "mu_ppo", "all_ppo", "xi_ppo"]
-Coefficient = Literal["none", "fixed", "annealed", "adaptive"]
-Stop = Literal["never", "divergence", "reward"]
-Form = Literal["exact", "paper"]
-MultiplierUpdates = Literal["iteration", "minibatch"]
-CONSTRAINED = ("mu_ppo", "all_ppo", "xi_ppo")
 VECTORS = ("weights", "thresholds")
-
-
 STATIC = {"static": True}
 
 
@@ -60,11 +53,11 @@ class MethodSettings:
         multiplier_momentum: Their momentum.
     """
 
-    kind: Kind = dataclasses.field(default="ppo", metadata=STATIC)
-    coefficient: Coefficient = dataclasses.field(default="none", metadata=STATIC)
-    stop: Stop = dataclasses.field(default="never", metadata=STATIC)
-    form: Form = dataclasses.field(default="exact", metadata=STATIC)
-    multiplier_updates: MultiplierUpdates = dataclasses.field(default="iteration", metadata=STATIC)
+    kind: Literal["ppo", "ppo_sat", "mu_ppo", "all_ppo", "xi_ppo"] = dataclasses.field(default="ppo", metadata=STATIC)
+    coefficient: Literal["none", "fixed", "annealed", "adaptive"] = dataclasses.field(default="none", metadata=STATIC)
+    stop: Literal["never", "divergence", "reward"] = dataclasses.field(default="never", metadata=STATIC)
+    form: Literal["exact", "paper"] = dataclasses.field(default="exact", metadata=STATIC)
+    multiplier_updates: Literal["iteration", "minibatch"] = dataclasses.field(default="iteration", metadata=STATIC)
     transform: RewardTransform | None = dataclasses.field(default=None, metadata=STATIC)
     weights: Any = None
     thresholds: Any = None
@@ -84,7 +77,7 @@ class MethodSettings:
     @property
     def constrained(self) -> bool:
         """Whether the method has multipliers."""
-        return self.kind in CONSTRAINED
+        return self.kind in ("mu_ppo", "all_ppo", "xi_ppo")
 
     @property
     def equality(self) -> bool:
@@ -113,10 +106,6 @@ METHODS: dict[str, MethodSettings] = {
     "mu_ppo": MethodSettings(kind="mu_ppo"),
     "all_ppo": MethodSettings(kind="all_ppo"),
     "xi_ppo": MethodSettings(kind="xi_ppo"),
-    # The paper's rate of 0.1 belongs to rewards in [0, 1]; on standardised ones it saturates the squashing. xi-PPO then
-    # misses its thresholds by 47 %, at .05 by 27 % (by 19 % in the mean over time, around which it oscillates), at .02
-    # and .01 by 26 % (last fifth of training, default worlds 100 to 105). What remains is due to the normalisation of
-    # each advantage: squashed multipliers whose advantages are mixed raw and normalised once miss by 10 %.
     "mu_ppo_paper": MethodSettings(kind="mu_ppo", form="paper"),
     "all_ppo_paper": MethodSettings(kind="all_ppo", form="paper"),
     "xi_ppo_paper": MethodSettings(kind="xi_ppo", form="paper"),
@@ -137,47 +126,6 @@ def method_settings(name: str, **changes: Any) -> MethodSettings:
         if change not in known:
             raise TypeError(f"A method has no setting {change!r}. {nearest_names(change, known)}")
     return dataclasses.replace(METHODS[name], **changes)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSettings:
-    """How training proceeds; the same for all runs of a batch.
-
-    Attributes:
-        iterations: Number of iterations: sample, estimate advantages, update.
-        sequences: Sequences per iteration.
-        epochs: Passes over them.
-        minibatches: Parts of a pass; must divide `sequences`.
-        clip: PPO's clipping range of probability ratios.
-        lambda_: Parameter of generalised advantage estimation; the discount is 1.
-        network: Form of policy and critic.
-        evaluation_interval: Iterations between two evaluations.
-        evaluation_sequences: Sequences per evaluation; they are counted apart from those of training.
-        test_sequences: Further sequences per evaluation, on which `test_gold` is measured: what is chosen by `gold` is
-            to be reported by gold of other sequences. At 0 none is.
-    """
-
-    iterations: int = 300
-    sequences: int = 256
-    epochs: int = 2
-    minibatches: int = 1
-    clip: float = 0.2
-    lambda_: float = 0.95
-    network: SequenceNetworkSettings = dataclasses.field(default_factory=SequenceNetworkSettings)
-    evaluation_interval: int = 10
-    evaluation_sequences: int = 1024
-    test_sequences: int = 0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        counts = ("iterations", "sequences", "epochs", "minibatches", "evaluation_interval", "evaluation_sequences")
-        check_least(self, 1, *counts)
-        check_most(self, MANY, *counts)
-        if self.sequences % self.minibatches:
-            raise ValueError(f"sequences={self.sequences} must be a multiple of minibatches={self.minibatches}.")
-        check_least(self, 0, "test_sequences")
-        check_between(self, 0, 1, "clip")
-        check_between(self, 0, 1, "lambda_", closed="both")
 
 
 def check_method(method: MethodSettings, components: int) -> None:
@@ -218,6 +166,30 @@ def check_method(method: MethodSettings, components: int) -> None:
         raise ValueError(f"{method.kind} maximises the KL reward itself; its coefficient must be 'none'.")
     if method.needs_thresholds and method.thresholds is None:
         raise ValueError(f"{method.kind} with stop={method.stop!r} needs {components} thresholds.")
+
+
+def check_thresholds(task: GenerationTask, method: MethodSettings, run: int | None) -> None:
+    """Refuses thresholds that no policy can meet.
+
+    Args:
+        task: A task whose exact answer is known.
+        method: A method with multipliers whose numbers have an entry per run.
+        run: Which run, None for all.
+
+    Raises:
+        UnreachableThresholdsError: No policy meets the thresholds; the message names the reachable range.
+    """
+    answer, thresholds = known_answer(task), method.thresholds if run is None else method.thresholds[[run]]
+    for theta in np.unique(thresholds, axis=0):
+        if not method.upper:
+            kl_constrained.check_reachable(task.reference, answer, theta, task.length, method.equality)
+            continue
+        low_high = kl_constrained.reward_range(task.reference, answer, task.length)
+        if (theta < low_high[:, 0]).any():
+            ranges = ", ".join(f"[{low:.4g}, {high:.4g}]" for low, high in low_high)
+            raise kl_constrained.UnreachableThresholdsError(
+                f"No policy stays below the thresholds {theta}; the reachable ranges are {ranges}."
+            )
 
 
 def per_run(method: MethodSettings, components: int, runs: int) -> MethodSettings:

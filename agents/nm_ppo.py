@@ -14,13 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from prefront.agents.constrained_rlhf import Trainer, TrainingResult
-from prefront.agents.constrained_rlhf_settings import MethodSettings, TrainingSettings, method_settings
+from prefront.agents.constrained_rlhf import Trainer, TrainingResult, TrainingSettings
+from prefront.agents.constrained_rlhf_settings import MethodSettings, method_settings
 from prefront.agents.proxy_points import exact_sweep
-from prefront.envs.token_task import TokenWorldSettings, World
 from prefront.exact import kl_constrained
 from prefront.learning.nelder_mead import BudgetSpentError, Search, nelder_mead
-from prefront.preferences.models.sequences import linear_rewards
+from prefront.tasks.generation import GenerationTask, known_answer
 
 CLOSE, LARGEST_SHARE = 0.05, 1 / 8
 
@@ -33,17 +32,13 @@ class ThresholdSearch:
         search: Thresholds and their gold.
         result: The single run that was trained, with an evaluation after each vertex; with `test_sequences` its
             history has gold of sequences by which nothing was chosen.
-        sequences: Sequences learned from, at each evaluation, shape (E,).
-        evaluation_sequences: Sequences of validation, at each evaluation, shape (E,).
     """
 
     search: Search
     result: TrainingResult
-    sequences: np.ndarray
-    evaluation_sequences: np.ndarray
 
 
-def starting_simplex(settings: TokenWorldSettings, world: World, share: float = 0.15, size: float = 0.15) -> np.ndarray:
+def starting_simplex(task: GenerationTask, share: float = 0.15, size: float = 0.15) -> np.ndarray:
     """Returns K + 1 thresholds inside the reachable region, from the reachable range of each reward.
 
     The exact solver tells both, the range and the region. The first lies at `share` of the way from the mean of the
@@ -52,31 +47,22 @@ def starting_simplex(settings: TokenWorldSettings, world: World, share: float = 
     until they can.
 
     Raises:
-        ValueError: The reward models are not linear, so that nothing is known about the region.
+        ValueError: No exact answer is known, so that nothing is known about the region.
     """
-    if settings.reward_model.kind != "linear":
-        raise ValueError(f"The reachable region of {settings.reward_model.kind!r} reward models is not known.")
-    rewards = linear_rewards(world.models)
-    high = kl_constrained.reward_range(world.reference, rewards, settings.length)[:, 1]
+    high = kl_constrained.reward_range(task.reference, known_answer(task), task.length)[:, 1]
     simplex = np.vstack([np.zeros(len(high)), np.eye(len(high))]) * size * high + share * high
-    while not all(_reachable(settings, world, point) for point in simplex):
+    while not all(_reachable(task, point) for point in simplex):
         simplex = simplex / 2
     return simplex
 
 
 def search_exactly(
-    settings: TokenWorldSettings,
-    world: World,
-    key: jax.Array,
-    simplex: Any = None,
-    evaluations: int = 24,
-    samples: int = 2048,
+    task: GenerationTask, key: jax.Array, simplex: Any = None, evaluations: int = 24, samples: int = 2048
 ) -> Search:
     """Searches thresholds with the exact optimum of xi-PPO in place of training.
 
     Args:
-        settings: The world's settings.
-        world: The world.
+        task: A task whose exact answer is known.
         key: Random key of the gold estimates; all share their random numbers.
         simplex: Starting thresholds, shape (K + 1, K); see `starting_simplex`.
         evaluations: Largest number of thresholds.
@@ -85,20 +71,17 @@ def search_exactly(
 
     def gold_at(theta: np.ndarray) -> float:
         try:
-            solved = kl_constrained.solve_equalities(
-                world.reference, linear_rewards(world.models), theta, settings.length
-            )
+            solved = kl_constrained.solve_equalities(task.reference, known_answer(task), theta, task.length)
         except kl_constrained.UnreachableThresholdsError:
             return -np.inf
-        return float(exact_sweep(settings, world, key, solved.multipliers[None], np.ones(1), samples).gold[0, 0])
+        return float(exact_sweep(task, key, solved.multipliers[None], np.ones(1), samples).gold[0, 0])
 
-    simplex = starting_simplex(settings, world) if simplex is None else simplex
+    simplex = starting_simplex(task) if simplex is None else simplex
     return nelder_mead(gold_at, simplex, evaluations)
 
 
 def train_nm_ppo(
-    settings: TokenWorldSettings,
-    world: World,
+    task: GenerationTask,
     key: jax.Array,
     training: TrainingSettings | None = None,
     method: MethodSettings | None = None,
@@ -109,8 +92,7 @@ def train_nm_ppo(
     """Runs NM-PPO: one run of xi-PPO whose thresholds are searched on the way.
 
     Args:
-        settings: The world's settings.
-        world: One world.
+        task: One task.
         key: Random key.
         training: `iterations` is the whole budget, search included; `evaluation_interval` how often it is looked
             whether thresholds are met; `evaluation_sequences` the validation sample, `test_sequences` another one,
@@ -124,17 +106,17 @@ def train_nm_ppo(
         The search, whose last part of the budget trains towards the best thresholds, and what it cost.
 
     Raises:
-        ValueError: The method has no thresholds that must be met, or more than one world is given.
+        ValueError: The method has no thresholds that must be met, or more than one task is given.
     """
     method = method_settings("xi_ppo") if method is None else method
     training = training or TrainingSettings(iterations=600)
     if method.kind != "xi_ppo":
         raise ValueError(f"NM-PPO moves between equalities: its method must be xi_ppo, got {method.kind}.")
-    if np.ndim(world.reference.initial) != 1 or np.ndim(key) != 0:
-        raise ValueError("NM-PPO takes one world and one key: each run searches its own thresholds.")
-    start = starting_simplex(settings, world) if simplex is None else np.asarray(simplex, np.float64)
+    if np.ndim(task.reference.initial) != 1 or np.ndim(key) != 0:
+        raise ValueError("NM-PPO takes one task and one key: each run searches its own thresholds.")
+    start = starting_simplex(task) if simplex is None else np.asarray(simplex, np.float64)
     first = dataclasses.replace(method, thresholds=start[0])
-    trainer = Trainer(settings, world, first, key, training, check_reachable=False, **options)
+    trainer = Trainer(task, first, key, training, check_reachable=False, **options)
     spent = 0
     # The last part of the budget is kept for the best thresholds.
     reserve = int(training.iterations * LARGEST_SHARE)
@@ -162,14 +144,12 @@ def train_nm_ppo(
     search = nelder_mead(gold_at, start, evaluations, tolerance=CLOSE)
     while spent < training.iterations:
         go_to(search.best, min(training.evaluation_interval, training.iterations - spent))
-    result = trainer.result()
-    sequences = result.history["sequences"][0]
-    return ThresholdSearch(search, result, sequences, training.evaluation_sequences * np.arange(1, len(sequences) + 1))
+    return ThresholdSearch(search, trainer.result())
 
 
-def _reachable(settings: TokenWorldSettings, world: World, theta: np.ndarray) -> bool:
+def _reachable(task: GenerationTask, theta: np.ndarray) -> bool:
     try:
-        kl_constrained.check_reachable(world.reference, linear_rewards(world.models), theta, settings.length, True)
+        kl_constrained.check_reachable(task.reference, known_answer(task), theta, task.length, True)
     except kl_constrained.UnreachableThresholdsError:
         return False
     return True

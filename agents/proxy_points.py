@@ -19,10 +19,9 @@ import jax
 import numpy as np
 import scipy
 
-from prefront.envs.token_task import TokenWorldSettings, World, gold
 from prefront.exact.kl_regularised import count_rewards, evaluated_path, sample, tilted_path, tilted_policy
-from prefront.preferences.models.sequences import linear_rewards
 from prefront.system.compilation import jit
+from prefront.tasks.generation import GenerationTask, known_answer
 
 # Lengths along the rays on which a climb begins, and from how many rays, the best ones, one begins.
 STARTING_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -72,19 +71,11 @@ class Sweep(NamedTuple):
     gold_error: np.ndarray
 
 
-def exact_sweep(
-    settings: TokenWorldSettings,
-    world: World,
-    key: jax.Array,
-    directions: Any,
-    scales: Any,
-    samples: int = 2048,
-) -> Sweep:
+def exact_sweep(task: GenerationTask, key: jax.Array, directions: Any, scales: Any, samples: int = 2048) -> Sweep:
     """Evaluates the tilted policies along rays of multipliers.
 
     Args:
-        settings: The world's settings; its reward models must be linear.
-        world: The world.
+        task: A task whose exact answer is known.
         key: Random key of the gold estimates.
         directions: Directions of the multipliers, shape (D, K): `np.eye(K)` for the models alone, ones for their sum.
         scales: Lengths along the rays, shape (N,), such as 0 and a geometric series up to about 8.
@@ -94,14 +85,13 @@ def exact_sweep(
         The values.
 
     Raises:
-        ValueError: The reward models are not linear.
+        ValueError: No exact answer is known.
     """
-    if settings.reward_model.kind != "linear":
-        raise ValueError(f"The exact path needs linear reward models, these are {settings.reward_model.kind!r}.")
+    known_answer(task)
     multipliers = np.asarray(directions, np.float32)[:, None] * np.asarray(scales, np.float32)[:, None]
     flat = multipliers.reshape(-1, multipliers.shape[-1])
     # One point at a time: sweeps of all sizes share one compiled program.
-    points = [_point(settings.length, samples, world, key, one) for one in flat]
+    points = [_point(samples, task, key, one) for one in flat]
     path, mean, error = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(points))
     shape = multipliers.shape[:2]
     rewards = path.rewards.reshape(multipliers.shape)
@@ -109,8 +99,7 @@ def exact_sweep(
 
 
 def exact_proxy_points(
-    settings: TokenWorldSettings,
-    world: World,
+    task: GenerationTask,
     key: jax.Array,
     *,
     rays: int = 9,
@@ -125,8 +114,7 @@ def exact_proxy_points(
     all sequences can be enumerated, no policy of a fine grid has .01 more gold.
 
     Args:
-        settings: The world's settings; its reward models must be linear.
-        world: The world.
+        task: A task whose exact answer is known.
         key: Random key of the gold estimates.
         rays: Directions between the axes on which climbs may begin, in addition to the axes and their mean.
         samples: Sequences per gold estimate on the rays, and per step of the climbs from the best of them.
@@ -137,38 +125,38 @@ def exact_proxy_points(
         The value of each model at its own point, shape (K,), and the joint point.
 
     Raises:
-        ValueError: The reward models are not linear.
+        ValueError: No exact answer is known.
     """
-    components = settings.components
+    components = len(known_answer(task).offset)
     drawn = np.random.default_rng(0).dirichlet(np.ones(components), rays)
     even = np.linspace(0, 1, rays + 2)[1:-1]
     inner = np.column_stack([even, 1 - even]) if components == 2 else drawn
     # Of two models the mean is one of the even directions.
     mean = np.full((int(components != 2), components), 1 / components)
     axes = np.eye(components)
-    found = exact_sweep(settings, world, key, np.vstack([axes, mean, inner]), STARTING_SCALES, samples)
+    found = exact_sweep(task, key, np.vstack([axes, mean, inner]), STARTING_SCALES, samples)
     climbing_samples = LAST_CLIMB * samples if climbing_samples is None else climbing_samples
     for_climb, for_gold = jax.random.split(key)
-    climb = partial(_climb, settings.length, climbing_samples, world, for_climb)
+    climb = partial(_climb, climbing_samples, task, for_climb)
     highest = found.gold.argmax(1)
     starts = found.multipliers[np.arange(len(highest)), highest]
     best = np.argsort(-found.gold.max(1))[:STARTS]
-    scout = partial(_climb, settings.length, samples, world, for_climb)
+    scout = partial(_climb, samples, task, for_climb)
     alone = [climb(scout(starts[k], axes[:, [k]])[0], axes[:, [k]])[0] for k in range(components)]
     top, _ = climb(max((scout(start, axes) for start in starts[best]), key=lambda end: end[1])[0], axes)
-    ends = [_point(settings.length, climbing_samples, world, for_gold, one) for one in (*alone, top)]
+    ends = [_point(climbing_samples, task, for_gold, one) for one in (*alone, top)]
     path, gold_mean, gold_error = jax.tree.map(lambda *parts: np.concatenate(parts), *jax.device_get(ends))
     joint = ProxyPoint(top, path.rewards[-1].astype(np.float64), float(gold_mean[-1]), float(gold_error[-1]))
     return np.diag(path.rewards[:-1]).astype(np.float64), joint
 
 
 def _climb(
-    length: int, samples: int, world: World, key: jax.Array, start: np.ndarray, directions: np.ndarray
+    samples: int, task: GenerationTask, key: jax.Array, start: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Maximises gold over multipliers start + directions @ u, and says how much of it a sample shows there."""
     tried, highest = np.asarray(start, np.float64), (np.asarray(start, np.float64), -np.inf)
     for _ in range(MAX_ROUNDS):
-        sequences, every, golds = (np.asarray(leaf) for leaf in _drawn(length, samples, world, key, tried))
+        sequences, every, golds = (np.asarray(leaf) for leaf in _drawn(samples, task, key, tried))
         rewards, golds = every.astype(np.float64) @ directions, golds.astype(np.float64)
         if golds.mean() <= highest[1]:
             break
@@ -198,18 +186,17 @@ def _gold_nearby(
     return -float(share @ golds), -(share * (golds - mean)) @ rewards
 
 
-@partial(jit, fusion_emitters=False, static_argnums=(0, 1))
-def _drawn(length: int, samples: int, world: World, key: jax.Array, multipliers: jax.Array) -> tuple[jax.Array, ...]:
+@partial(jit, fusion_emitters=False, static_argnums=0)
+def _drawn(samples: int, task: GenerationTask, key: jax.Array, multipliers: jax.Array) -> tuple[jax.Array, ...]:
     """Sequences of a tilted policy, their rewards and their gold."""
-    rewards = linear_rewards(world.models)
-    policy = tilted_policy(world.reference, rewards, multipliers.astype(rewards.offset.dtype), length)
-    sequences = sample(key, world.reference.initial, policy, samples)
-    return sequences, count_rewards(rewards, sequences), gold(world, sequences)
+    rewards = known_answer(task)
+    policy = tilted_policy(task.reference, rewards, multipliers.astype(rewards.offset.dtype), task.length)
+    sequences = sample(key, task.reference.initial, policy, samples)
+    return sequences, count_rewards(rewards, sequences), task.gold(sequences)
 
 
-@partial(jit, fusion_emitters=False, static_argnums=(0, 1))
-def _point(length: int, samples: int, world: World, key: jax.Array, one: jax.Array) -> Any:
-    rewards, multipliers = linear_rewards(world.models), one[None]
-    path = tilted_path(world.reference, rewards, multipliers, length)
-    judge = partial(gold, world)
-    return path, *evaluated_path(key, world.reference, rewards, multipliers, length, judge, samples)
+@partial(jit, fusion_emitters=False, static_argnums=0)
+def _point(samples: int, task: GenerationTask, key: jax.Array, one: jax.Array) -> Any:
+    rewards, multipliers = known_answer(task), one[None]
+    path = tilted_path(task.reference, rewards, multipliers, task.length)
+    return path, *evaluated_path(key, task.reference, rewards, multipliers, task.length, task.gold, samples)

@@ -29,9 +29,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from prefront.envs.token_task import TokenWorldSettings, World
-from prefront.exact.kl_regularised import reference_policy, reward_moments, sample
-from prefront.preferences.models.sequences import RewardModels, check_models, fit, model_rewards, standardise
+from prefront.envs.token_task import TokenTask, standardised
+from prefront.exact.kl_regularised import reference_policy, sample
+from prefront.preferences.models.sequences import RewardModels, check_models, fit
 from prefront.system.checks import nearest_names
 
 STATISTICS_SAMPLES = 4096
@@ -114,15 +114,14 @@ def summarise(
 
 
 def reference_statistics(
-    settings: TokenWorldSettings, world: World, key: jax.Array, samples: int = STATISTICS_SAMPLES, **options: float
+    task: TokenTask, key: jax.Array, samples: int = STATISTICS_SAMPLES, **options: float
 ) -> ShapingStatistics:
     """Draws sequences from a world's reference policy and summarises their rewards.
 
     Where the world has prompts, the references belong to all of them alike.
 
     Args:
-        settings: The world's settings.
-        world: The world.
+        task: The world.
         key: Random key.
         samples: Number of sequences.
         **options: `references`, `quantile`, `width` and `penalty` of `summarise`.
@@ -130,10 +129,9 @@ def reference_statistics(
     Returns:
         The statistics; `slope` is the scale that standardisation took away.
     """
-    policy = reference_policy(world.reference, settings.length)
-    sequences = sample(key, world.reference.initial, policy, samples)
-    rewards = model_rewards(settings.reward_model, world.models, sequences)
-    return summarise(rewards, slope=world.models.scale, **options)  # type: ignore[arg-type]
+    policy = reference_policy(task.reference, task.length)
+    rewards = task.rewards(sample(key, task.reference.initial, policy, samples))
+    return summarise(rewards, slope=task.models.scale, **options)  # type: ignore[arg-type]
 
 
 def preference_as_reward(rewards: jax.Array, statistics: ShapingStatistics) -> jax.Array:
@@ -203,14 +201,11 @@ def reward_transform(name: str) -> Callable[..., jax.Array]:
     return known[name]
 
 
-def fit_ensemble(
-    settings: TokenWorldSettings, world: World, key: jax.Array, members: int = 5, bootstrap: bool = True
-) -> RewardModels:
+def fit_ensemble(task: TokenTask, key: jax.Array, members: int = 5, bootstrap: bool = True) -> RewardModels:
     """Fits M reward models per component to the world's comparisons, each standardised under the reference policy.
 
     Args:
-        settings: The world's settings, which fix the form of the models.
-        world: The world; its comparisons are used, its gold is not.
+        task: The world; the form of its models and its comparisons are used, its gold is not.
         key: Random key of resampling and initialisation.
         members: M, at least 2.
         bootstrap: Whether each member sees pairs drawn with replacement. Without, members differ in their
@@ -224,32 +219,26 @@ def fit_ensemble(
     """
     if members < 2:
         raise ValueError(f"An ensemble has at least 2 members, got {members}.")
-    if settings.reward_model.kind == "linear" and not bootstrap:
+    if task.reward_model.kind == "linear" and not bootstrap:
         raise ValueError("Linear models of the same data are all equal; use bootstrap=True, or another form.")
-    return check_models(_fit_ensemble(settings, world, key, members, bootstrap))
+    return check_models(_fit_ensemble(task, key, members, bootstrap))
 
 
-@partial(jax.jit, static_argnames=("settings", "members", "bootstrap"))
-def _fit_ensemble(
-    settings: TokenWorldSettings, world: World, key: jax.Array, members: int, bootstrap: bool
-) -> RewardModels:
-    model, (components, pairs) = settings.reward_model, world.comparisons.labels.shape
+@partial(jax.jit, static_argnames=("members", "bootstrap"))
+def _fit_ensemble(task: TokenTask, key: jax.Array, members: int, bootstrap: bool) -> RewardModels:
+    model, (components, pairs) = task.reward_model, task.comparisons.labels.shape
     for_fit, for_pairs, for_samples = jax.random.split(key, 3)
     if bootstrap:
         drawn = jax.random.randint(for_pairs, (members * components, pairs), 0, pairs)
         weights = jax.vmap(lambda rows: jnp.bincount(rows, length=pairs))(drawn).astype(jnp.float32)
     else:
         weights = jnp.ones((members * components, pairs))
-    every = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * members), world.comparisons)
+    every = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * members), task.comparisons)
     parameters = jax.lax.map(
         lambda one: fit(model, *one),
         (jax.random.split(for_fit, members * components), every, weights),
     )
-    if model.kind == "linear":
-        moments = jax.lax.map(lambda table: reward_moments(world.reference, table, settings.length), parameters)
-        models = RewardModels(parameters, *moments)
-    else:
-        policy = reference_policy(world.reference, settings.length)
-        calibration = sample(for_samples, world.reference.initial, policy, STATISTICS_SAMPLES)
-        models = standardise(model, parameters, calibration)
+    policy = reference_policy(task.reference, task.length)
+    calibration = sample(for_samples, task.reference.initial, policy, STATISTICS_SAMPLES)
+    models = standardised(model, parameters, task.reference, calibration)
     return jax.tree.map(lambda leaf: leaf.reshape(members, components, *leaf.shape[1:]), models)

@@ -11,20 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prefront.envs.token_task import (
-    TokenWorldSettings,
-    World,
-    gold,
-    make_world,
-    report,
-)
-from prefront.exact import kl_constrained, kl_regularised
-from prefront.preferences.models.sequences import linear_rewards, model_rewards
+from prefront.envs.token_report import report
+from prefront.envs.token_settings import TokenWorldSettings
+from prefront.envs.token_task import TokenTask, make_world
+from prefront.exact import kl_constrained
 from prefront.system.checks import check_discount, nearest_names
 from prefront.tasks.environment import Environment
 from prefront.tasks.rendering import FLOOR, GOLD, draw_grid
 
-__all__ = ["TokenState", "TokenWorld", "TokenWorldSettings", "World", "gold", "make_world", "report"]
+__all__ = ["TokenState", "TokenTask", "TokenWorld", "TokenWorldSettings", "make_world", "report"]
 
 
 class TokenState(NamedTuple):
@@ -81,7 +76,7 @@ class TokenWorld(Environment):
     ## Exact Answer
     With linear reward models the convex coverage set, by optimistic linear support over Viterbi's algorithm, and the
     KL-regularised and constrained optima, by `prefront.exact.kl_regularised` and `prefront.exact.kl_constrained` on
-    `params.reference` and `count_rewards(params)`. The Pareto front of single sequences is not computed. With mlp and
+    `params.reference` and `params.answer`. The Pareto front of single sequences is not computed. With mlp and
     transformer models nothing is known. The reference point lies ten standard deviations of reference sequences below
     their mean.
 
@@ -107,15 +102,14 @@ class TokenWorld(Environment):
         self.action_space = gym.spaces.Discrete(v)
         self.reward_space = gym.spaces.Box(-np.inf, np.inf, (components,), np.float32)
 
-    def get_default_params(self, **kwargs: Any) -> World:
+    def get_default_params(self, **kwargs: Any) -> TokenTask:
         """Returns the world of the settings and the seed."""
         return _made(self.settings, self.seed)
 
     def initial(self, rng: jax.Array, params: Any = None) -> TokenState:
         """Draws the context."""
         padding = jnp.full(self.settings.length + 1, self.settings.vocabulary + 1, jnp.int32)
-        context = jax.random.categorical(rng, jnp.log(self.resolve(params).reference.initial))
-        return TokenState(jnp.int32(0), padding.at[0].set(context.astype(jnp.int32)))
+        return TokenState(jnp.int32(0), padding.at[0].set(self.resolve(params).prompts(rng, 1)[0]))
 
     def transition(self, state: TokenState, action: jax.Array, rng: jax.Array, params: Any = None) -> TokenState:
         """Appends a token; a complete sequence stays as it is."""
@@ -136,15 +130,16 @@ class TokenWorld(Environment):
         params: Any = None,
     ) -> jax.Array:
         """Returns the models' rewards of the finished sequence, or what the token adds."""
+        task = self.resolve(params)
         if self.settings.per_token:
-            rewards = self.count_rewards(params)
+            rewards = task.answer
             previous, token = state.tokens[state.step], next_state.tokens[next_state.step]
             added = rewards.scores[:, previous, token] + rewards.offset / self.settings.length
             return jnp.where(state.step < self.settings.length, added, 0.0).astype(jnp.float32)
         finishes = state.step == self.settings.length - 1
         # Tokens that are still to come are padding, which no model knows; their value is not used.
         whole = jnp.minimum(next_state.tokens, self.settings.vocabulary - 1).at[0].set(next_state.tokens[0])
-        return jnp.where(finishes, self.sequence_rewards(whole, params), 0.0).astype(jnp.float32)
+        return jnp.where(finishes, task.rewards(whole), 0.0).astype(jnp.float32)
 
     def terminal(self, state: TokenState, rng: jax.Array, params: Any = None) -> jax.Array:
         """Returns whether the sequence is complete."""
@@ -164,32 +159,18 @@ class TokenWorld(Environment):
         """Returns the reference policy's log-probabilities of the next token, shape (V,)."""
         return self.resolve(params).reference.log_transitions[state.tokens[state.step]]
 
-    def sequence_rewards(self, sequences: jax.Array, params: Any = None) -> jax.Array:
-        """Returns the rewards of whole sequences, context first: shape (..., L + 1) to (..., K)."""
-        return model_rewards(self.settings.reward_model, self.resolve(params).models, sequences)
-
-    def count_rewards(self, params: Any = None) -> kl_regularised.CountRewards:
-        """Returns linear reward models in the form of the exact solvers.
-
-        Raises:
-            ValueError: The reward models are not linear.
-        """
-        kind = self.settings.reward_model.kind
-        if kind != "linear":
-            raise ValueError(f'Only "linear" reward models are sums over tokens, these are "{kind}".')
-        return linear_rewards(self.resolve(params).models)
-
     def coverage_set(self, gamma: float | None = None) -> np.ndarray:
         """Returns the convex coverage set of expected rewards, exactly, for linear reward models.
 
         Raises:
             NotImplementedError: The reward models are not linear.
         """
-        if self.settings.reward_model.kind != "linear":
-            raise NotImplementedError(f"No coverage set is known for {self.settings.reward_model.kind} reward models.")
+        task = self.default_params
+        if task.answer is None:
+            raise NotImplementedError(f"No coverage set is known for {task.reward_model.kind} reward models.")
         gamma, length = check_discount(self.discount if gamma is None else gamma), self.settings.length
         discounts = gamma ** (np.arange(length) if self.settings.per_token else np.full(length, length - 1))
-        return kl_constrained.coverage_set(self.default_params.reference, self.count_rewards(), length, discounts)
+        return kl_constrained.coverage_set(task.reference, task.answer, length, discounts)
 
     def render_image(self, state: Any, render_state: Any, params: Any = None) -> tuple[Any, np.ndarray]:
         """Draws the context, the tokens so far, and empty cells for those to come."""
@@ -202,5 +183,5 @@ class TokenWorld(Environment):
 
 
 @functools.lru_cache(maxsize=8)
-def _made(settings: TokenWorldSettings, seed: int) -> World:
+def _made(settings: TokenWorldSettings, seed: int) -> TokenTask:
     return make_world(settings, seed)

@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from prefront.agents.proxy_points import exact_sweep
-from prefront.envs.token_task import TokenWorldSettings, make_world
+from prefront.envs.token_world import TokenWorldSettings, make_world
 
-settings = TokenWorldSettings()
-world = make_world(settings, 0)
-curve = exact_sweep(settings, world, jax.random.key(0), directions=[[1.0, 1.0]], scales=np.linspace(0, 8, 25))
+world = make_world(TokenWorldSettings(), 0)
+curve = exact_sweep(world, jax.random.key(0), directions=[[1.0, 1.0]], scales=np.linspace(0, 8, 25))
 
 # %% [markdown]
 # Gold is the mean over sequences drawn from the exact policies; rewards and KL are exact.

@@ -118,14 +118,13 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 def _held_out(world: WorldSettings, seed: int, model: str) -> list[dict[str, Any]]:
     import jax
 
-    from prefront.envs.token_task import report
+    from prefront.envs.token_report import report
 
-    whole, made = token_worlds.made_world(world, seed, model)
-    found = jax.device_get(report(whole, made, seed + 2**20))
+    found = jax.device_get(report(token_worlds.made_world(world, seed, model), seed + 2**20))
     names = [name for name in found._fields if name != "model_correlation"]
     return [
         {"model": model, "component": i + 1, **{name: float(getattr(found, name)[i]) for name in names}}
-        for i in range(whole.components)
+        for i in range(len(found.accuracy))
     ]
 
 

@@ -184,12 +184,12 @@ def _shaped(settings: Settings, seed: int, name: str, method: Any, number: int) 
 
     if name not in {**SHAPED, **ENSEMBLES}:
         return method, {}
-    world, made = token_worlds.made_world(settings.world, seed)
+    task = token_worlds.made_world(settings.world, seed)
     _, for_shaping, for_ensemble = jax.random.split(jax.random.key(seed), 3)
     sizes: dict[str, Any] = {"references": settings.references, "penalty": settings.penalty}
-    inputs: dict[str, Any] = {"statistics": reward_shaping.reference_statistics(world, made, for_shaping, **sizes)}
+    inputs: dict[str, Any] = {"statistics": reward_shaping.reference_statistics(task, for_shaping, **sizes)}
     if name in ENSEMBLES:
-        inputs["ensemble"] = reward_shaping.fit_ensemble(world, made, for_ensemble, settings.members)
+        inputs["ensemble"] = reward_shaping.fit_ensemble(task, for_ensemble, settings.members)
     method = dataclasses.replace(method, transform=reward_shaping.reward_transform(name))
     return method, jax.tree.map(lambda leaf: np.stack([leaf] * number), inputs)
 

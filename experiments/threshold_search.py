@@ -85,10 +85,10 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 def _grid(settings: Settings, seed: int, job: Job) -> list[Row]:
     """One run of xi-PPO per point of a grid over the reachable rewards, one after another."""
     from prefront.exact import kl_constrained
-    from prefront.preferences.models.sequences import linear_rewards
+    from prefront.tasks.generation import known_answer
 
-    world, made = token_worlds.made_world(settings.world, seed)
-    high = kl_constrained.reward_range(made.reference, linear_rewards(made.models), world.length)[:, 1]
+    task = token_worlds.made_world(settings.world, seed)
+    high = kl_constrained.reward_range(task.reference, known_answer(task), task.length)[:, 1]
     shares = np.linspace(0.0, 1.0, settings.grid + 2)[1:-1] * GRID_REACH
     learner, found = settings.learner, list[Row]()
     for number, point in enumerate(np.stack(np.meshgrid(*(one * shares for one in high)), -1).reshape(-1, 2)):
@@ -118,16 +118,16 @@ def _nm_ppo(settings: Settings, seed: int, job: Job) -> list[Row]:
     from prefront.agents.constrained_rlhf import TrainingSettings
     from prefront.agents.nm_ppo import search_exactly, train_nm_ppo
 
-    world, made = token_worlds.made_world(settings.world, seed)
+    task = token_worlds.made_world(settings.world, seed)
     learner, key, evaluations = settings.learner, jax.random.key(seed), settings.evaluations
     given = dataclasses.asdict(learner) | {"iterations": settings.iterations}
     training = TrainingSettings(**given, test_sequences=learner.evaluation_sequences)
     # The optimum is not used by the search; with it the program is the one that the fixed-threshold runs compiled.
     joint, _ = token_worlds.proxy_points(settings.world, seed, settings.samples)
     optimum = token_worlds.constrained_method(settings.world, seed, "xi_ppo", joint)[1]["optimum"]
-    found = train_nm_ppo(world, made, key, training, evaluations=evaluations, optimum=optimum)
+    found = train_nm_ppo(task, key, training, evaluations=evaluations, optimum=optimum)
     rows = _spending(token_worlds.learner_rows(found.result), learner, "nm_ppo", 0, 0)
-    exact = search_exactly(world, made, key, evaluations=evaluations, samples=settings.samples)
+    exact = search_exactly(task, key, evaluations=evaluations, samples=settings.samples)
     best = token_worlds.constrained_optimum(settings.world, seed, tuple(map(float, exact.best)))
     assert best is not None, "the search keeps to thresholds that can be met"
     place = best.multipliers.tolist()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import jax
 
     from prefront.agents.constrained_rlhf import MethodSettings, TrainingResult
-    from prefront.envs.token_task import TokenWorldSettings, World
+    from prefront.envs.token_settings import TokenWorldSettings
+    from prefront.envs.token_task import TokenTask
     from prefront.exact.kl_constrained import DualSolution
 
 LARGEST_MULTIPLIER = 8.0
@@ -98,7 +99,7 @@ def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorld
     Raises:
         ValueError: A setting is out of range, or the model unknown; the message names it.
     """
-    from prefront.envs.token_task import TokenWorldSettings
+    from prefront.envs.token_settings import TokenWorldSettings
     from prefront.preferences.models.sequences import RewardModelSettings
 
     kind, dash, width = model.partition("-")
@@ -109,12 +110,11 @@ def whole_settings(settings: WorldSettings, model: str = "linear") -> TokenWorld
 
 
 @functools.lru_cache(maxsize=16)
-def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> tuple[TokenWorldSettings, World]:
-    """Returns a seed's world, after all of its settings."""
+def made_world(settings: WorldSettings, seed: int, model: str = "linear") -> TokenTask:
+    """Returns a seed's world."""
     from prefront.envs.token_task import make_world
 
-    whole = whole_settings(settings, model)
-    return whole, make_world(whole, seed)
+    return make_world(whole_settings(settings, model), seed)
 
 
 @functools.lru_cache(maxsize=16)
@@ -130,7 +130,7 @@ def proxy_points(
     from prefront.agents.proxy_points import exact_proxy_points
 
     key = jax.random.key(seed) if split is None else jax.random.split(jax.random.key(seed), 3)[split]
-    alone, joint = exact_proxy_points(*made_world(settings, seed), key, samples=samples)
+    alone, joint = exact_proxy_points(made_world(settings, seed), key, samples=samples)
     return tuple(map(float, joint.rewards)), tuple(map(float, alone))
 
 
@@ -143,12 +143,12 @@ def constrained_optimum(
     Rewards are to be on their thresholds if `equal`, otherwise on or above them.
     """
     from prefront.exact import kl_constrained
-    from prefront.preferences.models.sequences import linear_rewards
+    from prefront.tasks.generation import known_answer
 
-    world, made = made_world(settings, seed)
+    task = made_world(settings, seed)
     solve = kl_constrained.solve_equalities if equal else kl_constrained.solve_inequalities
     try:
-        return solve(made.reference, linear_rewards(made.models), np.array(thresholds), world.length)
+        return solve(task.reference, known_answer(task), np.array(thresholds), task.length)
     except kl_constrained.UnreachableThresholdsError:
         return None
 
@@ -166,7 +166,7 @@ def exact_curve(
 
     # Proxy points are chosen by gold estimates of the key `seed`; these must not share their sequences.
     key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
-    found = exact_sweep(*made_world(settings, seed), key, np.array([direction]), np.asarray(scales), samples)
+    found = exact_sweep(made_world(settings, seed), key, np.array([direction]), np.asarray(scales), samples)
     values = zip(found.divergence[0], found.gold[0], found.gold_error[0], found.rewards[0], strict=True)
     return [
         {"multiplier": float(scale), **_row(max(float(divergence), 0.0), gold, error, rewards)}
@@ -189,7 +189,7 @@ def best_of_n_curve(settings: WorldSettings, seed: int, largest: int, pools: int
     from prefront.agents.best_of_n import best_of_n
 
     sizes, key = 2 ** np.arange(int(np.log2(largest)) + 1), jax.random.key(seed)
-    found = best_of_n(*made_world(settings, seed, model), key, sizes, pool=largest, pools=pools)
+    found = best_of_n(made_world(settings, seed, model), key, sizes, pool=largest, pools=pools)
     values = zip(sizes, found.divergence, found.gold, found.gold_error, found.rewards, strict=True)
     return [{"n": int(n), **_row(*rest)} for n, *rest in values]
 
@@ -219,7 +219,7 @@ def trained(
     learner, keys = settings.learner, jax.random.key(seed) if keys is None else keys
     tests = learner.evaluation_sequences if tested else 0
     training = TrainingSettings(**dataclasses.asdict(learner), test_sequences=tests)
-    running = Trainer(*made_world(settings.world, seed, model), method, keys, training, **options)
+    running = Trainer(made_world(settings.world, seed, model), method, keys, training, **options)
     running.measure()
     total = times * learner.iterations
     for done in range(learner.evaluation_interval, total + 1, learner.evaluation_interval):

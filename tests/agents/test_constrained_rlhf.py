@@ -16,12 +16,12 @@ from prefront.agents.constrained_rlhf import (
     method_settings,
     train,
 )
-from prefront.agents.constrained_rlhf_learner import learned_rewards, mixed_advantages
+from prefront.agents.constrained_rlhf_iteration import learned_rewards, mixed_advantages
 from prefront.agents.constrained_rlhf_settings import per_run
-from prefront.envs.token_task import TokenWorldSettings, make_world
+from prefront.envs.token_world import TokenWorldSettings, make_world
 from prefront.exact import kl_constrained, kl_regularised
-from prefront.preferences.models.sequences import linear_rewards
 from prefront.system.files import load_arrays
+from prefront.tasks.generation import CustomRewards
 
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=200, calibration_samples=2000)
 SHORT = TrainingSettings(iterations=4, sequences=32, evaluation_interval=2, evaluation_sequences=64)
@@ -44,19 +44,19 @@ def keys(number=RUNS):
 
 
 def solved(seed, theta, solve=kl_constrained.solve_equalities):
-    return solve(world(seed).reference, linear_rewards(world(seed).models), theta, SMALL.length)
+    return solve(world(seed).reference, world(seed).answer, theta, SMALL.length)
 
 
 def test_ppo_with_a_fixed_kl_coefficient_converges_to_the_tilted_policy():
     """The optimum of v - beta KL is the reference tilted by 1 / beta."""
     beta, weights = 0.8, np.array([1.0, 0.5])
     method = method_settings("ppo_fixed_kl", kl_coefficient=beta, weights=weights, final_rate=0.02)
-    result = train(SMALL, worlds(), method, keys(), LONG, optimum=weights / beta)
+    result = train(worlds(), method, keys(), LONG, optimum=weights / beta)
     distance = result.history["optimum_divergence"]
     assert (distance[:, 0] > 0.5).all()
     assert (distance[:, -1] < 0.03).all(), distance[:, -1]
     for run in range(RUNS):
-        rewards = linear_rewards(world(run).models)
+        rewards = world(run).answer
         path = kl_regularised.tilted_path(
             world(run).reference, rewards, jnp.asarray(weights / beta)[None], SMALL.length
         )
@@ -69,7 +69,7 @@ def test_xi_ppo_converges_to_the_dual_solution():
     optima = [solved(run, theta) for run in range(RUNS)]
     multipliers = np.array([one.multipliers for one in optima])
     method = method_settings("xi_ppo", thresholds=theta, final_rate=0.05)
-    result = train(SMALL, worlds(), method, keys(), LONG, optimum=multipliers)
+    result = train(worlds(), method, keys(), LONG, optimum=multipliers)
     late = result.history["threshold_error"][:, -3:]
     assert late.mean() < 0.05, late
     assert (result.history["optimum_divergence"][:, -1] < 0.05).all(), result.history["optimum_divergence"][:, -1]
@@ -82,7 +82,7 @@ def test_mu_ppo_keeps_multipliers_that_are_not_negative_and_slack_free():
     """Threshold 2 lies below what the optimum for threshold 1 reaches anyway: its multiplier must vanish."""
     loose = np.array([solved(run, [1.2, -4.0], kl_constrained.solve_inequalities).rewards[1] for run in range(RUNS)])
     theta = np.column_stack([np.full(RUNS, 1.2), loose - 0.5])
-    result = train(SMALL, worlds(), method_settings("mu_ppo", thresholds=theta), keys(), LONG)
+    result = train(worlds(), method_settings("mu_ppo", thresholds=theta), keys(), LONG)
     multipliers = result.batches["multipliers"]
     assert (multipliers >= 0).all()
     slack = result.history["rewards"][:, -3:].mean(1) - theta
@@ -96,7 +96,7 @@ def test_all_ppo_stays_below_its_thresholds_with_the_multipliers_of_the_optimum(
     """With a KL term the optimum is tilted by (a - mu) / beta, so that mu = a - beta lambda where both bounds bind."""
     theta, beta = np.array([0.9, 0.9]), 0.3
     method = method_settings("all_ppo", thresholds=theta, coefficient="fixed", kl_coefficient=beta, final_rate=0.05)
-    result = train(SMALL, worlds(), method, keys(), LONG)
+    result = train(worlds(), method, keys(), LONG)
     rewards = result.history["rewards"][:, -3:].mean(1)
     assert (rewards < theta + 0.1).all(), rewards
     for run in range(RUNS):
@@ -112,10 +112,10 @@ def test_a_batch_of_runs_equals_single_runs(name):
     theta = np.linspace(0.2, 0.5, 2 * RUNS).reshape(RUNS, 2)
     rates = np.linspace(0.01, 0.04, RUNS)
     batch = method_settings(name, thresholds=theta, learning_rate=rates)
-    together = train(SMALL, worlds(), batch, keys(), SHORT)
+    together = train(worlds(), batch, keys(), SHORT)
     for run in (0, RUNS - 1):
         single = method_settings(name, thresholds=theta[run], learning_rate=rates[run])
-        alone = train(SMALL, world(run), single, keys()[run], SHORT)
+        alone = train(world(run), single, keys()[run], SHORT)
         for part in ("history", "batches"):
             for quantity, values in getattr(alone, part).items():
                 expected = getattr(together, part)[quantity][run]
@@ -123,13 +123,13 @@ def test_a_batch_of_runs_equals_single_runs(name):
 
 
 def test_runs_that_start_from_a_state_go_on_bit_for_bit():
-    trainer = Trainer(SMALL, world(), method_settings("ppo_annealed_kl"), keys(1), SHORT)
+    trainer = Trainer(world(), method_settings("ppo_annealed_kl"), keys(1), SHORT)
     trainer.measure()
     for _ in range(2):
         trainer.advance(2)
         trainer.measure()
-    whole = train(SMALL, world(), method_settings("ppo_annealed_kl"), keys(1), SHORT)
-    jax.tree.map(np.testing.assert_array_equal, trainer.state[:9], whole.state[:9])
+    whole = train(world(), method_settings("ppo_annealed_kl"), keys(1), SHORT)
+    jax.tree.map(np.testing.assert_array_equal, trainer.state[:-1], whole.state[:-1])
     assert whole.history["sequences"].tolist() == [[0, 64, 128]]
     assert whole.evaluation_sequences == 3 * 64
 
@@ -138,7 +138,7 @@ def test_runs_that_start_from_a_state_go_on_bit_for_bit():
 def test_early_stopping_freezes_the_policy():
     training = dataclasses.replace(SHORT, iterations=40, sequences=128)
     method = method_settings("ppo_stopped_by_kl", stop_divergence=np.array([0.2, 0.5, 1.0, 50.0]))
-    stopped = train(SMALL, worlds(), method, keys(), training)
+    stopped = train(worlds(), method, keys(), training)
     kl, sequences = stopped.history["kl"], stopped.history["sequences"]
     assert stopped.history["stopped"][:, -1].tolist() == [True, True, True, False]
     assert (kl[:3, -1] > [0.2, 0.5, 1.0]).all() and (kl[:3, -1] < [0.8, 1.3, 2.0]).all()
@@ -152,7 +152,7 @@ def test_early_stopping_freezes_the_policy():
 def test_early_stopping_at_a_proxy_point():
     training = dataclasses.replace(SHORT, iterations=40, sequences=128)
     method = method_settings("ppo_stopped_by_reward", thresholds=[0.4, 0.4])
-    result = train(SMALL, worlds(), method, keys(), training)
+    result = train(worlds(), method, keys(), training)
     reached = result.history["rewards"][:, -1].sum(1)
     assert result.history["stopped"][:, -1].all() and (reached > 0.5).all() and (reached < 1.6).all()
 
@@ -194,19 +194,19 @@ def _worst(rewards, statistics):
 def test_transforms_and_ensembles_enter_the_loop():
     method = method_settings("ppo", transform=_shifted)
     statistics = {"mean": jnp.tile(jnp.array([5.0, 7.0]), (2, 1))}
-    shifted = train(SMALL, world(), method, keys(2), SHORT, statistics=statistics)
+    shifted = train(world(), method, keys(2), SHORT, statistics=statistics)
     assert shifted.state.multipliers.raw.shape == (2, 1)
     members = jax.tree.map(lambda *leaves: jnp.stack(leaves)[None], *(world(seed).models for seed in range(3)))
     method = method_settings("ppo", transform=_worst)
-    worst = train(SMALL, world(), method, keys(1), SHORT, ensemble=members)
+    worst = train(world(), method, keys(1), SHORT, ensemble=members)
     assert worst.state.multipliers.raw.shape == (1, 2)
     with pytest.raises(ValueError, match="2 thresholds need 2 rewards"):
         method = method_settings("xi_ppo", transform=_shifted, thresholds=[0.1, 0.1])
-        train(SMALL, world(), method, keys(2), SHORT, statistics=statistics)
+        train(world(), method, keys(2), SHORT, statistics=statistics)
 
 
 def _broken(world, sequences):
-    rewards = kl_regularised.count_rewards(linear_rewards(world.models), sequences)
+    rewards = kl_regularised.count_rewards(world.answer, sequences)
     return jnp.where(rewards.mean() > 0.25, jnp.nan, rewards)
 
 
@@ -215,15 +215,15 @@ def test_what_is_not_finite_stops_the_run_and_names_the_good_checkpoint(tmp_path
     with pytest.raises(
         TrainingFailure, match=r"Run 0: the reward is not finite in iteration \d+\. .*safetensors"
     ) as caught:
-        train(SMALL, world(), method_settings("ppo"), keys(1), training, reward_function=_broken, checkpoint=tmp_path)
+        train(CustomRewards(world(), _broken), method_settings("ppo"), keys(1), training, checkpoint=tmp_path)
     failure = caught.value
     arrays, facts = load_arrays(failure.checkpoint)
     assert facts["facts"]["iterations"] == [failure.iteration - 1]
     assert np.isfinite(arrays["policy"]["table"]).all()
     # The stored policy is the one that a run of as many iterations ends with.
-    before = Trainer(SMALL, world(), method_settings("ppo"), keys(1), training)
+    before = Trainer(world(), method_settings("ppo"), keys(1), training)
     before.advance(failure.iteration - 1)
-    np.testing.assert_allclose(arrays["policy"]["table"], before.state.policy["table"], atol=1e-5)
+    np.testing.assert_allclose(arrays["policy"]["table"], before.state.networks.policy["table"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,16 @@ def test_what_is_not_finite_stops_the_run_and_names_the_good_checkpoint(tmp_path
 )
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        train(SMALL, world(), dataclasses.replace(METHODS["xi_ppo"], **changes), keys(1), SHORT)
+        train(world(), dataclasses.replace(METHODS["xi_ppo"], **changes), keys(1), SHORT)
     with pytest.raises(ValueError, match=r"kl_coefficient must not be negative, got -1\.0"):
-        train(SMALL, world(), method_settings("ppo_fixed_kl", kl_coefficient=-1.0), keys(1), SHORT)
+        train(world(), method_settings("ppo_fixed_kl", kl_coefficient=-1.0), keys(1), SHORT)
 
 
 def test_what_is_no_key_or_returns_no_rewards_is_named():
     with pytest.raises(ValueError, match=r"random keys, such as jax.random.key\(0\), got 3"):
-        Trainer(SMALL, world(), METHODS["ppo"], 3, SHORT)
-    with pytest.raises(ValueError, match=r"need 2 rewards a sequence, the reward models return shape \(3,\) for 3"):
-        Trainer(
-            SMALL, world(), METHODS["ppo"], keys(1), SHORT, reward_function=lambda _, sequences: sequences[:, 0] * 1.0
-        )
+        Trainer(world(), METHODS["ppo"], 3, SHORT)
+    with pytest.raises(ValueError, match=r"returns K rewards a sequence, shape \(n, K\), but \(3,\) for 3"):
+        Trainer(CustomRewards(world(), lambda _, sequences: sequences[:, 0] * 1.0), METHODS["ppo"], keys(1), SHORT)
     method = dataclasses.replace(METHODS["ppo"], transform=lambda rewards, _: rewards[:2])
     with pytest.raises(ValueError, match=r"one reward or 2 per sequence, from \(3, 2\) it made \(2, 2\)"):
-        Trainer(SMALL, world(), method, keys(1), SHORT)
+        Trainer(world(), method, keys(1), SHORT)

@@ -9,7 +9,7 @@ import pytest
 
 from prefront.agents import reward_shaping as shaping
 from prefront.agents.constrained_rlhf import TrainingSettings, method_settings, train
-from prefront.envs.token_task import TokenWorldSettings, make_world
+from prefront.envs.token_world import TokenWorldSettings, make_world
 from prefront.preferences.models.sequences import fit, linear_rewards, model_rewards
 
 SMALL = TokenWorldSettings(vocabulary=4, length=5, pairs=60, calibration_samples=500)
@@ -61,7 +61,7 @@ def test_ensembles_against_closed_forms():
 
 def test_bootstrapped_members_are_the_fits_of_their_resamples(world):
     key = jax.random.key(1)
-    models = shaping.fit_ensemble(SMALL, world, key, members=3)
+    models = shaping.fit_ensemble(world, key, members=3)
     assert models.parameters.shape == (3, 2, 5, 4)
     _, for_pairs, _ = jax.random.split(key, 3)
     rows = jax.random.randint(for_pairs, (6, SMALL.pairs), 0, SMALL.pairs)[3]  # Member 1, component 1.
@@ -80,7 +80,7 @@ def test_members_of_other_forms_differ_by_their_initialisation():
     settings = dataclasses.replace(
         SMALL, reward_model=dataclasses.replace(SMALL.reward_model, kind="mlp", width=4, steps=20)
     )
-    models = shaping.fit_ensemble(settings, make_world(settings, 0), jax.random.key(0), members=2, bootstrap=False)
+    models = shaping.fit_ensemble(make_world(settings, 0), jax.random.key(0), members=2, bootstrap=False)
     assert models.mean.shape == (2, 2)
     assert not np.allclose(models.mean[0], models.mean[1])
 
@@ -90,9 +90,9 @@ def test_a_learner_learns_from_the_transform_and_an_ensemble_of_equals_is_its_me
     keys = jax.random.key(0)[None]
     equals = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf])[None], world.models)
     penalised = method_settings("ppo", transform=shaping.variance_penalised)
-    statistics = jax.tree.map(lambda leaf: leaf[None], shaping.reference_statistics(SMALL, world, keys[0], samples=100))
-    ensemble = train(SMALL, world, penalised, keys, training, ensemble=equals, statistics=statistics)
-    single = train(SMALL, world, method_settings("ppo"), keys, training)
+    statistics = jax.tree.map(lambda leaf: leaf[None], shaping.reference_statistics(world, keys[0], samples=100))
+    ensemble = train(world, penalised, keys, training, ensemble=equals, statistics=statistics)
+    single = train(world, method_settings("ppo"), keys, training)
     assert np.allclose(ensemble.history["kl"], single.history["kl"], atol=1e-4)
     assert np.allclose(ensemble.history["rewards"], single.history["rewards"], atol=1e-3)
     assert single.history["kl"][0, -1] > 0.02
@@ -112,6 +112,6 @@ def test_bad_settings_are_named(world):
     with pytest.raises(ValueError, match="shape"):
         shaping.summarise(jnp.zeros(3))
     with pytest.raises(ValueError, match="at least 2 members"):
-        shaping.fit_ensemble(SMALL, world, jax.random.key(0), members=1)
+        shaping.fit_ensemble(world, jax.random.key(0), members=1)
     with pytest.raises(ValueError, match="bootstrap=True"):
-        shaping.fit_ensemble(SMALL, world, jax.random.key(0), bootstrap=False)
+        shaping.fit_ensemble(world, jax.random.key(0), bootstrap=False)

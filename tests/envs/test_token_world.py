@@ -11,10 +11,11 @@ import pytest
 
 import prefront
 from prefront.envs.token_gold import gold_attributes, repeated_bigram_share
-from prefront.envs.token_world import TokenWorld, TokenWorldSettings, gold, make_world, report
+from prefront.envs.token_world import TokenWorld, TokenWorldSettings, make_world, report
 from prefront.exact import kl_constrained, kl_regularised
-from prefront.preferences.models.sequences import RewardModelSettings, linear_rewards
+from prefront.preferences.models.sequences import RewardModelSettings
 from prefront.tasks.environment import reset, step
+from prefront.tasks.generation import known_answer
 from prefront.tasks.wrappers import LinearScalarization
 
 SMALL = TokenWorldSettings(vocabulary=6, length=5, pairs=100, calibration_samples=2000)
@@ -52,16 +53,16 @@ def test_worlds_keep_their_promises():
         for seed in range(3):
             world = world_of(seed, rho)
             sequences = reference_sequences(world, settings, 99)
-            attributes = np.asarray(gold_attributes(world.gold, sequences))
+            attributes = np.asarray(gold_attributes(world.evaluation, sequences))
             error = 1 / np.sqrt(len(sequences))
             # Both the attributes' standardisation and this sample have a sampling error of their own.
             assert abs(np.corrcoef(attributes.T)[0, 1] - rho) < 6 * (1 - rho**2) * error
             np.testing.assert_allclose(attributes.mean(0), 0, atol=6 * error)
             np.testing.assert_allclose(attributes.std(0), 1, atol=6 * error)
-            rewards = np.asarray(kl_regularised.count_rewards(linear_rewards(world.models), sequences))
+            rewards = np.asarray(kl_regularised.count_rewards(world.answer, sequences))
             np.testing.assert_allclose(rewards.mean(0), 0, atol=5 * error)
             np.testing.assert_allclose(rewards.std(0), 1, atol=5 * error)
-            judged = gold(world, sequences)
+            judged = world.gold(sequences)
             repetition = repeated_bigram_share(sequences)
             z = (repetition - repetition.mean()) / repetition.std()
             np.testing.assert_allclose(judged, attributes.mean(1) - 0.5 * z, atol=0.1)
@@ -72,7 +73,7 @@ def test_any_number_of_components():
     matrix = ((1.0, 0.5, -0.2), (0.5, 1.0, 0.1), (-0.2, 0.1, 1.0))
     settings = TokenWorldSettings(components=3, correlation=matrix, pairs=50)
     world = make_world(settings, 0)
-    attributes = np.asarray(gold_attributes(world.gold, reference_sequences(world, settings, 4)))
+    attributes = np.asarray(gold_attributes(world.evaluation, reference_sequences(world, settings, 4)))
     np.testing.assert_allclose(np.corrcoef(attributes.T), matrix, atol=0.04)
     assert TokenWorld(SMALL, components=9, correlation=0.1).reward_dim == 9
     assert TokenWorld(SMALL, components=1).reward_dim == 1
@@ -104,10 +105,8 @@ def test_episodes_tell_what_they_should(prompts):
         _, increments, _, _ = roll(dense, world, sequence)
         assert ends == [False] * 4 + [True]
         assert not rewards[:-1].any()
-        np.testing.assert_allclose(rewards[-1], terminal.sequence_rewards(sequence), rtol=1e-6)
-        np.testing.assert_allclose(
-            rewards[-1], kl_regularised.count_rewards(terminal.count_rewards(), sequence), atol=1e-5
-        )
+        np.testing.assert_allclose(rewards[-1], world.rewards(sequence), rtol=1e-6)
+        np.testing.assert_allclose(rewards[-1], kl_regularised.count_rewards(world.answer, sequence), atol=1e-5)
         np.testing.assert_allclose(increments.sum(0), rewards[-1], atol=1e-5)
         assert np.count_nonzero(increments.any(1)) == 5
         assert np.array_equal(seen[:, 0], np.arange(6))
@@ -124,12 +123,13 @@ def test_episodes_tell_what_they_should(prompts):
 def test_gold_is_never_seen():
     environment = TokenWorld(SMALL)
     world = environment.default_params
-    perturbed = world._replace(
-        gold=jax.tree.map(lambda leaf: leaf + 1.0, world.gold),
+    perturbed = dataclasses.replace(
+        world,
+        evaluation=jax.tree.map(lambda leaf: leaf + 1.0, world.evaluation),
         comparisons=jax.vmap(lambda one: dataclasses.replace(one, labels=1 - one.labels))(world.comparisons),
     )
     sequence = np.asarray(reference_sequences(world, SMALL, 8, 1))[0]
-    assert gold(world, sequence) != gold(perturbed, sequence)
+    assert world.gold(sequence) != perturbed.gold(sequence)
     for mine, theirs in zip(
         jax.tree.leaves(roll(environment, world, sequence)),
         jax.tree.leaves(roll(environment, perturbed, sequence)),
@@ -144,7 +144,7 @@ def test_gold_falls_while_the_proxy_rises():
 
     @jax.jit
     def curve(world):
-        rewards = linear_rewards(world.models)
+        rewards = world.answer
         path = kl_regularised.tilted_path(world.reference, rewards, multipliers, settings.length)
         judged, error = kl_regularised.evaluated_path(
             jax.random.key(5),
@@ -152,7 +152,7 @@ def test_gold_falls_while_the_proxy_rises():
             rewards,
             multipliers,
             settings.length,
-            lambda one: gold(world, one),
+            world.gold,
             1000,
         )
         return path.rewards.sum(-1), path.divergence, judged, error
@@ -169,7 +169,7 @@ def test_gold_falls_while_the_proxy_rises():
 
 def test_reward_models_are_as_good_as_noisy_choices_allow():
     def reports(rho, seeds):
-        measured = [report(TokenWorldSettings(), world_of(seed, rho), 1, 2000) for seed in range(seeds)]
+        measured = [report(world_of(seed, rho), 1, 2000) for seed in range(seeds)]
         return jax.tree.map(lambda *leaves: np.array(leaves), *measured)
 
     plain = reports(0.0, 10)
@@ -183,12 +183,12 @@ def test_reward_models_are_as_good_as_noisy_choices_allow():
 def test_coverage_set_contains_the_best_sequences():
     environment = TokenWorld(SMALL)
     front = environment.coverage_set()
-    rewards, world = environment.count_rewards(), environment.default_params
+    world = environment.default_params
     for weight in np.linspace(0, 1, 11):
         weights = np.array([weight, 1 - weight])
-        best = kl_constrained.best_sequences(world.reference, rewards, weights, SMALL.length)
+        best = kl_constrained.best_sequences(world.reference, world.answer, weights, SMALL.length)
         assert (front @ weights).max() == pytest.approx(best.value, abs=1e-6)
-        np.testing.assert_allclose(environment.sequence_rewards(best.sequences[0]) @ weights, best.value, atol=1e-4)
+        np.testing.assert_allclose(world.rewards(best.sequences[0]) @ weights, best.value, atol=1e-4)
     np.testing.assert_allclose(environment.coverage_set(0.9), 0.9**4 * front, rtol=1e-6)
     dense = TokenWorld(SMALL, per_token=True)
     np.testing.assert_allclose(dense.coverage_set(), front, atol=1e-5)
@@ -198,7 +198,7 @@ def test_coverage_set_contains_the_best_sequences():
 def test_large_world_runs_on_the_same_code():
     settings = TokenWorldSettings(vocabulary=256, length=64)
     world = make_world(settings, 0)
-    rewards = linear_rewards(world.models)
+    rewards = world.answer
     lambdas = jnp.array([[0.0, 0.0], [0.5, 0.5]])
     path = jax.jit(lambda: kl_regularised.tilted_path(world.reference, rewards, lambdas, 64))()
     sequences = kl_regularised.sample(
@@ -225,7 +225,7 @@ def test_gymnasium_faces_take_settings():
         observation, reward, terminated, truncated, info = env.step(t)
         assert (terminated, truncated) == (t == 4, False)
     np.testing.assert_allclose(
-        reward, env.unwrapped.environment.sequence_rewards(np.array([6, 0, 1, 2, 3, 4])), rtol=1e-5
+        reward, env.unwrapped.environment.default_params.rewards(np.array([6, 0, 1, 2, 3, 4])), rtol=1e-5
     )
     batch = gym.make_vec(
         "prefront/TokenWorld-v0", num_envs=3, vocabulary=6, length=5, pairs=50, calibration_samples=500
@@ -274,13 +274,13 @@ def test_bad_numbers_and_names_are_refused():
 @pytest.mark.slow
 def test_neural_worlds_have_no_exact_answer_and_say_so():
     neural = TokenWorld(SMALL, reward_model=RewardModelSettings("mlp", steps=5))
-    with pytest.raises(ValueError, match="mlp"):
-        neural.count_rewards()
+    with pytest.raises(ValueError, match="No exact answer is known"):
+        known_answer(neural.default_params)
     with pytest.raises(NotImplementedError, match="mlp"):
         neural.coverage_set()
     sequence = np.array([6, 0, 1, 2, 3, 4])
     _, rewards, _, _ = roll(neural, None, sequence)
-    np.testing.assert_allclose(rewards[-1], neural.sequence_rewards(sequence), rtol=1e-5)
+    np.testing.assert_allclose(rewards[-1], neural.default_params.rewards(sequence), rtol=1e-5)
 
 
 def test_scalarized_reward_is_the_weighted_sum():

@@ -133,7 +133,7 @@ def test_neural_fits_lower_the_loss_and_vmap_equals_one_by_one(kind):
 def test_neural_models_generalise(kind):
     model = RewardModelSettings(kind, width=16, steps=120)
     settings = TokenWorldSettings(pairs=1000, calibration_samples=4000, reward_model=model)
-    measured = report(settings, make_world(settings, 0), 1, pairs=2000)
+    measured = report(make_world(settings, 0), 1, pairs=2000)
     assert np.all(measured.accuracy > 0.6)
     assert np.all(measured.attribute_correlation > 0.3)
     assert np.all(measured.calibration_error < 0.35)
@@ -143,7 +143,7 @@ def test_neural_models_generalise(kind):
 def test_more_and_cleaner_comparisons_make_better_linear_models():
     few = TokenWorldSettings(pairs=100, calibration_samples=4000)
     many = TokenWorldSettings(pairs=3000, label_noise=0.0, calibration_samples=4000)
-    means = [np.mean([report(s, make_world(s, seed), 1, 2000).accuracy for seed in range(3)]) for s in (few, many)]
+    means = [np.mean([report(make_world(s, seed), 1, 2000).accuracy for seed in range(3)]) for s in (few, many)]
     assert means[1] > means[0] + 0.05
 
 

@@ -1,6 +1,6 @@
 """Reward models and gold of one's own: a plain Python function or a torch module, called from compiled programs.
 
-`train` of `prefront.agents.constrained_rlhf` takes functions of a world and sequences as `reward_function` and
+`prefront.tasks.generation.CustomRewards` takes functions of a task and sequences as `reward_function` and
 `gold_function`. Functions of JAX arrays fit as they are and are compiled with the rest. Anything else is wrapped here:
 it runs on the host, on NumPy arrays, once per batch of sequences.
 """
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from prefront.tasks.generation import Evaluation
+
 if TYPE_CHECKING:
     import torch
-
-Evaluation = Callable[[Any, jax.Array], jax.Array]
-"""Maps a world and sequences (n, L + 1) to rewards (n, K), or to gold values (n,)."""
 
 
 def from_python(function: Callable[[np.ndarray], Any], outputs: int | None = None) -> Evaluation:
