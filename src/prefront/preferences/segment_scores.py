@@ -20,6 +20,7 @@ from prefront.system.checks import nearest_names
 
 FORMS = ("partial_return", "deterministic_regret", "general_regret")
 Statistic = Literal["partial_return", "deterministic_regret", "general_regret", "optimal_advantage"]
+Regret = Literal["deterministic_regret", "general_regret"]
 STATISTICS: tuple[str, ...] = get_args(Statistic)
 
 

@@ -15,8 +15,7 @@ from prefront.exact.mdp import expected_rewards, optimal_successor_features, sol
 from prefront.exact.tables import TabularMDP, stack
 from prefront.preferences.comparisons import Comparisons
 from prefront.preferences.models.base import LinearRewardModel, check_table
-from prefront.preferences.models.fitting import padded_size
-from prefront.preferences.models.regret import check_regret
+from prefront.preferences.models.fitting import padded_size, padded_to
 from prefront.preferences.models.regret_search import (
     DEFAULT,
     STATE_SIZES,
@@ -33,7 +32,7 @@ from prefront.preferences.models.regret_search import (
     propose,
     screening_loss,
 )
-from prefront.preferences.segment_scores import evaluate, linear_form, pair_form
+from prefront.preferences.segment_scores import Regret, evaluate, linear_form, pair_form
 from prefront.preferences.segments import Segments
 from prefront.system.compilation import jit
 
@@ -60,12 +59,8 @@ class ExactRegret(LinearRewardModel):
     mdp: TabularMDP
     gamma: float = 0.999
     discount: float = 1.0
-    statistic: str = "deterministic_regret"
+    statistic: Regret = "deterministic_regret"
     search: Search = DEFAULT
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_regret(self.statistic)
 
     def fit(self, dataset: Comparisons[Any], key: jax.Array | int = 0) -> ExactRegret:
         """Returns the model with the weights of the lowest loss."""
@@ -125,8 +120,7 @@ def _search(
 
 def _padded(values: np.ndarray) -> np.ndarray:
     """Pads the axis of states, the second one."""
-    missing = padded_size(values.shape[1], STATE_SIZES) - values.shape[1]
-    return np.pad(values, ((0, 0), (0, missing), *((0, 0),) * (values.ndim - 2)))
+    return padded_to(values, padded_size(values.shape[1], STATE_SIZES), axis=1)
 
 
 @partial(jit, fusion_emitters=False, static_argnames="search")

@@ -121,9 +121,9 @@ def padded_size(count: int, sizes: tuple[int, ...] = SIZES) -> int:
     return fitting[0] if fitting else -(-count // sizes[-1]) * sizes[-1]
 
 
-def padded_to(array: np.ndarray, size: int) -> np.ndarray:
-    """Pads the first axis with zeros."""
-    return np.pad(array, ((0, size - len(array)), *((0, 0),) * (array.ndim - 1)))
+def padded_to(array: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
+    """Pads an axis with zeros."""
+    return np.pad(array, [(0, (size - array.shape[axis]) * (i == axis)) for i in range(array.ndim)])
 
 
 def draw_counts(key: jax.Array, members: int, count: int) -> jax.Array:

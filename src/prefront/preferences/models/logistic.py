@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 from scipy.special import expit
 
-from prefront.preferences.models.fitting import PUBLISHED, Descent, Fit, choice_losses, descend, padded_size
+from prefront.preferences.models.fitting import PUBLISHED, Descent, Fit, choice_losses, descend, padded_size, padded_to
 
 NEWTON_STEPS = 200
 # Half of Newton's decrement is what the mean loss lies above its optimum, nats.
@@ -155,10 +155,10 @@ def _is_bounded(scores: np.ndarray, labels: np.ndarray, slope: np.ndarray) -> bo
 
 
 def _adam(features: np.ndarray, labels: np.ndarray, descent: Descent) -> Fit:
-    rest = padded_size(len(labels)) - len(labels)
-    shares = np.pad(np.full(len(labels), 1 / len(labels)), (0, rest))
+    shares = np.full(len(labels), 1 / len(labels))
+    rows = (padded_to(one, padded_size(len(labels))) for one in (features, labels, shares))
     with jax.enable_x64(True):
-        found = _compiled(np.pad(features, ((0, rest), (0, 0))), np.pad(labels, (0, rest)), shares, descent=descent)
+        found = _compiled(*rows, descent=descent)
         return Fit(*(np.asarray(leaf) for leaf in found))
 
 

@@ -24,9 +24,9 @@ from prefront.preferences.models.regret_search import (
     measure,
     pose,
 )
-from prefront.preferences.segment_scores import FORMS, evaluate, linear_form, pair_form
+from prefront.preferences.segment_scores import Regret, evaluate, linear_form, pair_form
 from prefront.preferences.segments import Segments
-from prefront.system.checks import check_positive, nearest_names
+from prefront.system.checks import check_positive
 
 # Numbers of policies for which programs are compiled.
 POLICY_SIZES = (32, 64, 128)
@@ -96,7 +96,7 @@ class SuccessorFeatureRegret(LinearRewardModel):
     features: np.ndarray
     gamma: float = 0.999
     discount: float = 1.0
-    statistic: str = "deterministic_regret"
+    statistic: Regret = "deterministic_regret"
     temperature: float = TEMPERATURE
     search: Search | None = DEFAULT
     descent: Descent = DESCENT
@@ -104,7 +104,6 @@ class SuccessorFeatureRegret(LinearRewardModel):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "temperature")
-        check_regret(self.statistic)
         want = (*np.shape(self.mdp.terminal), np.shape(self.mdp.rewards)[-1])
         if np.ndim(self.features) != 3 or np.shape(self.features)[1:] != want or not len(self.features):
             raise ValueError(f"features must have shape (K, {want[0]}, {want[-1]}), got {np.shape(self.features)}.")
@@ -136,12 +135,6 @@ class SuccessorFeatureRegret(LinearRewardModel):
         """Returns minus the learned regrets, shape (n,)."""
         form = linear_form(segments, self.statistic, self.mdp, self.gamma, self.discount)
         return evaluate(form, self.learned(), self.values())
-
-
-def check_regret(statistic: str) -> None:
-    """Raises ValueError unless a statistic is one of the two regrets."""
-    if statistic not in FORMS[1:]:
-        raise ValueError(f"No regret {statistic!r}. {nearest_names(statistic, list(FORMS[1:]))}")
 
 
 _compiled = partial(jax.jit, static_argnames=("descent", "temperature"))(fit_soft_regret)
