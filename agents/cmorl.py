@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from prefront.agents.cmorl_settings import CMORLConfig, config_for, linear_config_for
+from prefront.agents.cmorl_settings import CMORLConfig, config_for
 from prefront.learning.checkpoints import Checkpoint
 from prefront.learning.collectors import Collector, CompiledCollector
 from prefront.learning.host_collector import HostCollector
@@ -46,7 +46,7 @@ from prefront.system.tables import Table
 from prefront.tasks.environment import Environment
 from prefront.tasks.task import Task
 
-__all__ = ["CMORLConfig", "config_for", "linear_config_for", "train"]
+__all__ = ["CMORLConfig", "config_for", "train"]
 
 # A constraint counts as violated when a return lies below it by more than this share of the objective's range.
 VIOLATION = 0.02

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from prefront.learning.learner_config import LearnerConfig
 from prefront.system.checks import check_between, check_least, check_positive, check_types, nearest_names
 
+Extension = Literal["ipo", "lagrangian", "cpo", "none"]
+
 
 @dataclasses.dataclass(frozen=True)
 class CMORLConfig:
@@ -64,7 +66,7 @@ class CMORLConfig:
     updates_per_evaluation: int = 4
     evaluation: Literal["episodes", "exact"] = "episodes"
     evaluation_episodes: int = 1
-    extension: Literal["ipo", "lagrangian", "cpo", "none"] = "ipo"
+    extension: Extension = "ipo"
     selected: int | None = None
     extension_updates: int = 20
     extension_rate: float = 1.0
@@ -162,8 +164,7 @@ TREE = CMORLConfig(
     extension_rate=0.3,
 )
 # A safe way round the enemies is longer than a risky one: much entropy and a fast table find it, in long enough lives.
-# At the rate of stage 1 rare deaths throw extended learners over constraints, and rollouts of 256 steps do not tell a
-# step of "cpo" where they are.
+# At the rate of stage 1 rare deaths throw extended learners over constraints.
 GATHERING = CMORLConfig(
     learner=dataclasses.replace(TABLE, num_envs=4, steps=64, learning_rate=0.1, entropy=0.2, action_bias=1.0),
     total_steps=13_000_000,
@@ -175,7 +176,6 @@ GATHERING = CMORLConfig(
     evaluation="exact",
     extension_updates=25,
     extension_rate=0.05,
-    trust_region=1e-4,
 )
 BOTTLES = dataclasses.replace(GATHERING, total_steps=3_000_000, restarts=1, stage_one_share=0.6)
 # The best paths gather all twelve items in 70 steps; greedy learners come to rest on 27 steps with four of them, in no
@@ -241,15 +241,21 @@ TUNED: dict[str, CMORLConfig] = {
     "prefront/MOMountainCar-v0": HILL,
 }
 
-# What suits linear scalarisation better than the settings that were tuned for both stages, at equal steps.
-LINEAR: dict[str, dict[str, Any]] = {}
+# What other extensions than the barrier need, and stage 1 alone ("none"), beside the settings that were tuned with it.
+BY_EXTENSION: dict[str, dict[str, dict[str, Any]]] = {
+    # Multipliers take longer to settle than a barrier.
+    "lagrangian": {id: {"extension_updates": 60} for id in TUNED if "DeepSea" in id},
+    # Rollouts of 256 steps do not tell a step where rare deaths are.
+    "cpo": {f"prefront/{name}-v0": {"trust_region": 1e-4} for name in ("ResourceGathering", "BreakableBottles")},
+    "none": {},
+}
 
 UNTUNED = CMORLConfig(learner=dataclasses.replace(PERCEPTRON, network="auto"))
 
 PRESETS = ("tuned", "published")
 
 
-def config_for(environment_id: str, preset: str = "tuned") -> CMORLConfig:
+def config_for(environment_id: str, preset: str = "tuned", extension: Extension | None = None) -> CMORLConfig:
     """Returns settings for an environment.
 
     Args:
@@ -257,29 +263,19 @@ def config_for(environment_id: str, preset: str = "tuned") -> CMORLConfig:
         preset: "tuned" (chosen by us to find whole fronts; where an environment has not been tuned, settings that suit
             its like) or "published" (what the authors' scripts set for the task; elsewhere the settings that all their
             tasks share, with a budget for one CPU).
+        extension: That of the settings in place of the preset's; tuned ones are changed where it needs others. With
+            "none" they are those of linear scalarisation, stage 1 alone, which takes the steps of both.
 
     Raises:
-        ValueError: The preset is unknown.
+        ValueError: The preset or the extension is unknown.
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}. {nearest_names(preset, list(PRESETS))}")
     names = (environment_id, f"prefront/{environment_id}")
     by_id, otherwise = (PUBLISHED, PAPER) if preset == "published" else (TUNED, UNTUNED)
-    return next((by_id[name] for name in names if name in by_id), otherwise)
-
-
-def linear_config_for(environment_id: str, preset: str = "tuned") -> CMORLConfig:
-    """Returns settings of linear scalarisation, stage 1 alone, for an environment; takes the steps of C-MORL.
-
-    Args:
-        environment_id: As in `config_for`.
-        preset: "tuned" (the settings of C-MORL, changed where others suit stage 1 alone better) or "published" (those
-            of C-MORL without its second stage).
-
-    Raises:
-        ValueError: The preset is unknown.
-    """
-    own = config_for(environment_id, preset)
-    names = (environment_id, f"prefront/{environment_id}") if preset == "tuned" else ()
-    changes = next((LINEAR[name] for name in names if name in LINEAR), {})
-    return dataclasses.replace(own, extension="none", **changes)
+    config = next((by_id[name] for name in names if name in by_id), otherwise)
+    if extension is None:
+        return config
+    needs = BY_EXTENSION.get(extension, {}) if preset == "tuned" else {}
+    changes = next((needs[name] for name in names if name in needs), {})
+    return dataclasses.replace(config, extension=extension, **changes)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
     from prefront.preferences.models.base import PreferenceModel
-    from prefront.preferences.segment_scores import Statistic
+    from prefront.preferences.segment_scores import Regret, Statistic
     from prefront.preferences.teachers import Teacher
 
 PAPER = "Knox et al. (2024), section 6.2"
@@ -229,12 +229,12 @@ def _stream(seeds: tuple[int, int], row: int, length: int) -> np.random.Generato
     return np.random.default_rng((*seeds, row, length))
 
 
-def regret_of(family: Family) -> Statistic:
+def regret_of(family: Family) -> Regret:
     """Returns the form of regret by which people choose in a family of tasks."""
     return "general_regret" if family == "risky" else "deterministic_regret"
 
 
-def _model(learner: str, task: _Task, regret: Statistic, gamma: float) -> Any:
+def _model(learner: str, task: _Task, regret: Regret, gamma: float) -> Any:
     from prefront.preferences.models.exact_regret import ExactRegret
     from prefront.preferences.models.partial_return import PartialReturn
     from prefront.preferences.models.regret import SuccessorFeatureRegret

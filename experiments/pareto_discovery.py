@@ -71,7 +71,7 @@ class Settings:
     Attributes:
         environments: Names of our environments, without `prefront/` and `-v0`.
         methods: "C-MORL" (both stages) and "linear" (stage 1 alone, all steps).
-        agent_preset: "tuned" (our settings; the rival's are those of `linear_config_for`) or "published" (the settings
+        agent_preset: "tuned" (our settings; the rival's are those of stage 1 alone) or "published" (the settings
             of the authors of C-MORL; linear scalarisation takes the same ones).
         budget: Training steps as a share of the agent preset's.
         test_episodes: Fresh episodes by which each policy of a finished front is measured where the environment is
@@ -165,9 +165,10 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
 
 
 def _config(settings: Settings, name: str, method: str) -> CMORLConfig:
-    from prefront.agents.cmorl import config_for, linear_config_for
+    from prefront.agents.cmorl import config_for
 
-    config = (config_for if method == "C-MORL" else linear_config_for)(f"prefront/{name}-v0", settings.agent_preset)
+    extension: Any = None if method == "C-MORL" else "none"
+    config = config_for(f"prefront/{name}-v0", settings.agent_preset, extension)
     steps = max(1, round(config.total_steps * settings.budget))
     return dataclasses.replace(config, total_steps=steps)
 

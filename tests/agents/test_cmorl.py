@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import prefront
-from prefront.agents.cmorl import CMORLConfig, config_for, linear_config_for, train
-from prefront.agents.cmorl_settings import LINEAR, PUBLISHED, TUNED
+from prefront.agents.cmorl import CMORLConfig, config_for, train
+from prefront.agents.cmorl_settings import BY_EXTENSION, PUBLISHED, TUNED
 from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.trainer import Trainer
 from prefront.pareto.indicators import points_found
@@ -203,18 +203,20 @@ def test_presets_exist_for_all_and_bad_input_is_named():
         train("CartPole-v1", SMALL, 0)
 
 
-def test_linear_scalarisation_is_tuned_for_itself_and_takes_equal_steps():
+@pytest.mark.parametrize("extension", ["lagrangian", "cpo", "none"])
+def test_an_extension_has_settings_of_its_own_at_equal_steps(extension):
     for id in [*prefront.tasks.registry.ENVIRONMENTS, "mo-hopper-2d-v4"]:
         for preset in ("tuned", "published"):
-            ours, theirs = config_for(id, preset), linear_config_for(id, preset)
-            assert theirs.extension == "none"
+            ours, theirs = config_for(id, preset), config_for(id, preset, extension)
             assert (theirs.total_steps, theirs.evaluation) == (ours.total_steps, ours.evaluation)
-            changes = LINEAR.get(id, {}) if preset == "tuned" else {}
-            assert theirs == dataclasses.replace(ours, extension="none", **changes)
-    assert set(LINEAR) <= set(TUNED)
-    assert linear_config_for("FourRoom-v0") == linear_config_for("prefront/FourRoom-v0")
+            changes = BY_EXTENSION[extension].get(id, {}) if preset == "tuned" else {}
+            assert theirs == dataclasses.replace(ours, extension=extension, **changes)
+    assert set(BY_EXTENSION[extension]) <= set(TUNED)
+    assert config_for("FourRoom-v0", "tuned", extension) == config_for("prefront/FourRoom-v0", "tuned", extension)
     with pytest.raises(ValueError, match=r"exact.*tuned"):
-        linear_config_for("FruitTree-v0", "exact")
+        config_for("FruitTree-v0", "exact", extension)
+    with pytest.raises(ValueError, match="extension"):
+        config_for("FruitTree-v0", "tuned", "trpo")
 
 
 def test_the_published_settings_are_those_of_each_task():
@@ -251,9 +253,8 @@ def test_learners_from_scratch_are_told_their_progress_and_extensions_are_at_its
 @pytest.mark.parametrize("id", ["DeepSeaTreasure-v0", "BreakableBottles-v0", "ResourceGathering-v0"])
 def test_at_most_a_tenth_of_the_finished_learners_violate_in_known_tasks(id, extension):
     """With the tuned settings, at no more than three million steps."""
-    config = config_for(id)
-    steps = min(config.total_steps, 3_000_000)
-    config = dataclasses.replace(config, extension=extension, restarts=1, total_steps=steps)
+    config = config_for(id, "tuned", extension)
+    config = dataclasses.replace(config, restarts=1, total_steps=min(config.total_steps, 3_000_000))
     finished = train(prefront.make(id), config, 100).history["finished_violations"]
     assert np.isfinite(finished).any()
     assert np.nanmean(finished) <= 0.1

@@ -18,8 +18,9 @@ RECOVERY_WEIGHT = 10.0
 FIRST_MULTIPLIER, LARGEST_MULTIPLIER = 1.0, 10.0
 # The integral heeds violations up to here, so that the way from afar to the threshold does not wind it up or down.
 LARGEST_ERROR = 0.05
-# Returns are known up to noise: what a trust region or multipliers hold lies this share of a range inside.
-MARGIN = 0.005
+# Returns are known up to noise: what a trust region holds lies this share of a range inside, and what multipliers hold,
+# which swing about their answer, this one.
+MARGIN, SWINGING_MARGIN = 0.005, 0.015
 
 
 def barrier_weights(weights: jax.Array, values: jax.Array, thresholds: jax.Array, sharpness: float) -> jax.Array:

@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from prefront.learning.advantages import generalised_advantages, visit_weights
-from prefront.learning.constrained import FIRST_MULTIPLIER, MARGIN, barrier_weights, controlled_multipliers
+from prefront.learning.constrained import (
+    FIRST_MULTIPLIER,
+    MARGIN,
+    SWINGING_MARGIN,
+    barrier_weights,
+    controlled_multipliers,
+)
 from prefront.learning.learner_config import LearnerConfig
 from prefront.learning.networks import Parameters, PolicyNetwork, ValueNetwork
 from prefront.learning.policy_gradient import clipped_surrogate, standardise, value_loss
@@ -276,7 +282,7 @@ class ActorCritic:
         else:
             gain, rate = self.multiplier_gain, self.multiplier_rate
             integral, multipliers = controlled_multipliers(
-                learner.multipliers, estimate, thresholds + MARGIN, gain, rate
+                learner.multipliers, estimate, thresholds + SWINGING_MARGIN, gain, rate
             )
             learner = learner._replace(multipliers=integral)
             weights = goal.weights + multipliers
