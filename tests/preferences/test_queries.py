@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from prefront.envs.delivery import Delivery
 from prefront.preferences.choice import Choice, Linear
-from prefront.preferences.queries import SELECTORS, draw_pairs, entropy
+from prefront.preferences.queries import SELECTORS, entropy
 from prefront.preferences.segment_scores import segment_margin
 from prefront.preferences.segments import sample_segments
 from prefront.preferences.teachers import Teacher
@@ -50,15 +50,6 @@ def test_ties_are_broken_at_random(name):
     rng = np.random.default_rng(0)
     firsts = {int(SELECTORS[name](np.full((3, 6), 0.5), 1, rng)[0]) for _ in range(100)}
     assert firsts == set(range(6))
-
-
-def test_pairs_are_of_different_segments():
-    pairs = draw_pairs(3, 6000, np.random.default_rng(0))
-    assert (pairs[:, 0] != pairs[:, 1]).all()
-    counts = np.bincount(pairs[:, 0] * 3 + pairs[:, 1], minlength=9)[[1, 2, 3, 5, 6, 7]]
-    assert np.abs(counts - 1000).max() < 5 * np.sqrt(1000)
-    with pytest.raises(ValueError, match="got 1"):
-        draw_pairs(1, 3, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))

@@ -44,23 +44,6 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
     return -(p * np.log2(inside) + (1 - p) * np.log2(np.where(p < 1, 1 - inside, 1.0)))
 
 
-def draw_pairs(segments: int, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws pairs of different segments, uniformly.
-
-    Args:
-        segments: How many segments there are, at least 2.
-        number: How many pairs, n.
-        rng: Source of random numbers.
-
-    Returns:
-        Indices, shape (n, 2).
-    """
-    if segments < 2:
-        raise ValueError(f"Pairs need at least 2 segments, got {segments}.")
-    first = rng.integers(segments, size=number)
-    return np.stack([first, (first + rng.integers(1, segments, size=number)) % segments], 1)
-
-
 def _check(probabilities: np.ndarray, number: int) -> np.ndarray:
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2:
