@@ -19,7 +19,7 @@ from prefront.system.tables import Table
 if TYPE_CHECKING:
     from prefront.exact.tables import TabularMDP
     from prefront.preferences.comparisons import Comparisons
-    from prefront.preferences.models.base import PreferenceModel
+    from prefront.preferences.models.base import PreferenceModel, RewardModel
     from prefront.preferences.segment_scores import Regret, Statistic
     from prefront.preferences.teachers import Teacher
 
@@ -85,8 +85,15 @@ def cells(settings: Settings) -> list[Cell]:
     return [Cell(chunk) for chunk in range(-(-settings.mdps // settings.chunk))]
 
 
-class _Task(NamedTuple):
-    """One task as the learners see it, and apart from that its true reward weights."""
+class Task(NamedTuple):
+    """A task as the learners see it, and apart from that its true reward.
+
+    Attributes:
+        mdp: Its table.
+        truth: Weights of the true reward, shape (d,).
+        random_features: Successor features of the optimal policies of random rewards, shape (K, S, d).
+        coverage: Those of a coverage set, shape (K, S, d).
+    """
 
     mdp: TabularMDP
     truth: np.ndarray
@@ -145,7 +152,7 @@ def draw_maps(seed: int, chunk: int, count: int, family: str = "deterministic") 
     return RandomDelivery(family).table(params), truths
 
 
-def draw_tasks(settings: Settings, seed: int, chunk: int, family: Family, coverage: bool) -> list[_Task]:
+def draw_tasks(settings: Settings, seed: int, chunk: int, family: Family, coverage: bool) -> list[Task]:
     """Draws the tasks of a chunk, and the features for regret learners; a coverage set where it is asked for."""
     from prefront.exact.mdp import optimal_successor_features
     from prefront.exact.successor_sets import successor_coverage
@@ -162,7 +169,7 @@ def draw_tasks(settings: Settings, seed: int, chunk: int, family: Family, covera
         # As published, lest the features give the true optimal policy away.
         kept = drop_policy(features[row], optimal[row])
         covers = successor_coverage(mdp, settings.gamma).features if coverage else np.empty((0, 0, 0))
-        tasks.append(_Task(mdp, truth, kept, covers))
+        tasks.append(Task(mdp, truth, kept, covers))
     return tasks
 
 
@@ -190,7 +197,7 @@ def _fits(
     pairs: Sequence[Pair],
     family: Family,
     labels: str,
-    tasks: list[_Task],
+    tasks: list[Task],
     length: int,
 ) -> Iterator[tuple[int, Fit]]:
     """Yields row of the task and fit, for every learner, generator and number of preferences."""
@@ -207,7 +214,7 @@ def _fits(
             for row, (teacher, task) in enumerate(zip(teachers, tasks, strict=True))
         ]
     for learner, generator in pairs:
-        models = [_model(learner, task, regret, settings.gamma) for task in tasks]
+        models: list[Any] = [build(learner, task, settings.gamma, regret) for task in tasks]
         for size in settings.preferences:
             fitted = fit_many(models, [given[:size] for given in answers[generator]])
             facts: dict[str, Any] = {"labels": labels, "length": length, "preferences": size}
@@ -234,7 +241,8 @@ def regret_of(family: Family) -> Regret:
     return "general_regret" if family == "risky" else "deterministic_regret"
 
 
-def _model(learner: str, task: _Task, regret: Regret, gamma: float) -> Any:
+def build(learner: str, task: Task, gamma: float, regret: Regret = "deterministic_regret") -> RewardModel:
+    """Returns a learner that assumes partial return, or this form of regret with one of the ways to values."""
     from prefront.preferences.models.exact_regret import ExactRegret
     from prefront.preferences.models.partial_return import PartialReturn
     from prefront.preferences.models.regret import SuccessorFeatureRegret

@@ -102,10 +102,11 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     held_out = np.array_split(np.random.default_rng((seed, 0)).permutation(count), settings.folds)
     kept = [dataset[np.setdiff1d(np.arange(count), held)] for held in held_out]
     task = people.draw_task(settings, seed) if cell.kind == "learned" else None
+    gamma = settings.gamma
     names, rows = GIVEN if task is None else people.LEARNED, []
     for number, name in enumerate(names):
         facts = {"condition": cell.condition, "reward": cell.kind, "model": name}
-        fitted = fit_given(name, settings.gamma, kept) if task is None else people.fit_learned(name, task, kept)
+        fitted = fit_given(name, gamma, kept) if task is None else people.fit_learned(name, task, gamma, kept)
         rows += [
             {**facts, "fold": fold, "held_out": len(held), **prediction(model, dataset[held])}
             for fold, (model, held) in enumerate(zip(fitted, held_out, strict=True))

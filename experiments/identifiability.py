@@ -189,23 +189,21 @@ def every_segment(mdp: TabularMDP, length: int) -> Segments:
     from prefront.preferences.segments import Segments
 
     live = ~np.asarray(mdp.terminal)
-    moves = [np.argwhere((mdp.probabilities[s] > 0) & live[s]) for s in range(len(live))]
+    # A segment that has ended is carried along as it is, by a single move that earns nothing.
+    going, stays = live[:, None, None], np.arange(len(live))[:, None, None]
+    possible = (mdp.probabilities > 0) & going
+    possible[~live, 0, 0] = True
+    successors, gained = np.where(going, mdp.successors, stays), np.where(going[..., None], mdp.rewards, 0.0)
     states = np.flatnonzero(live)[:, None]
-    actions, rewards = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, mdp.rewards.shape[-1]))
+    actions, rewards = np.zeros((len(states), 0), np.int64), np.zeros((len(states), 0, gained.shape[-1]))
     lengths = np.zeros(len(states), np.int64)
-    for step in range(length):
-        # A segment that has ended is carried along as it is.
-        options = [moves[s] if live[s] else np.zeros((1, 2), np.int64) for s in states[:, -1]]
-        origin = np.repeat(np.arange(len(states)), [len(option) for option in options])
-        action, outcome = np.concatenate(options).T
-        state = states[origin, -1]
-        going = live[state]
-        gained = np.where(going[:, None], mdp.rewards[state, action, outcome], 0.0)
-        after = np.where(going, mdp.successors[state, action, outcome], state)
-        lengths = np.where(going, step + 1, lengths[origin])
-        states = np.concatenate([states[origin], after[:, None]], 1)
+    for _ in range(length):
+        origin, action, outcome = np.nonzero(possible[states[:, -1]])
+        move = states[origin, -1], action, outcome
+        lengths = lengths[origin] + live[move[0]]
+        states = np.concatenate([states[origin], successors[move][:, None]], 1)
         actions = np.concatenate([actions[origin], action[:, None]], 1)
-        rewards = np.concatenate([rewards[origin], gained[:, None]], 1)
+        rewards = np.concatenate([rewards[origin], gained[move][:, None]], 1)
     return Segments(states, actions, rewards, lengths, ~live[states[:, -1]])
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefront.experiments import people
+from prefront.experiments.delivery_learners import Task
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import level_panels
 from prefront.reports.near_optimality import more_often, near_share, percentage
@@ -86,7 +87,6 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         `learning`: one row per condition, model and draw, with the number of preferences that were there to draw from,
         and the exact scaled return.
     """
-    from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.preferences.evaluation import evaluate_policy
 
     cell: Cell = job.cell
@@ -97,8 +97,8 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     rng, task = np.random.default_rng((seed, cell.preferences)), people.draw_task(settings, seed)
     drawn = [dataset[rng.permutation(len(dataset))[: cell.preferences]] for _ in range(settings.draws)]
     for number, name in enumerate(people.LEARNED):
-        learned = policies(task, people.fit_learned(name, task, drawn))
-        reached = evaluate_policy(task.mdp, learned, PUBLISHED_WEIGHTS, settings.gamma).scaled_return
+        learned = policies(task, settings.gamma, people.fit_learned(name, task, settings.gamma, drawn))
+        reached = evaluate_policy(task.mdp, learned, task.truth, settings.gamma).scaled_return
         rows += [
             {**facts, "draw": draw, "model": name, "scaled_return": float(value)} for draw, value in enumerate(reached)
         ]
@@ -106,7 +106,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     return {"learning": rows}
 
 
-def policies(task: people.Task, models: Sequence[RewardModel]) -> np.ndarray:
+def policies(task: Task, gamma: float, models: Sequence[RewardModel]) -> np.ndarray:
     """Returns the policies that follow from fitted models, uniform over ties, shape (N, S, A).
 
     Those of learned rewards are optimal for them; an advantage or a policy is followed greedily.
@@ -117,7 +117,7 @@ def policies(task: people.Task, models: Sequence[RewardModel]) -> np.ndarray:
     if all(isinstance(model, TableModel) for model in models):
         return np.stack([model.greedy_policy() for model in models if isinstance(model, TableModel)])
     rewards = np.stack([model.reward_table(task.mdp) for model in models])
-    return optimal_policy(solve(task.mdp, rewards, task.gamma).action_values)
+    return optimal_policy(solve(task.mdp, rewards, gamma).action_values)
 
 
 def claims(results: Results) -> list[Claim]:

@@ -10,10 +10,11 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prefront.experiments.delivery_learners import Task, build
 from prefront.reports.claim_forms import larger
 from prefront.reports.claims import Claim
 from prefront.reports.near_optimality import Where
@@ -114,22 +115,6 @@ class PeopleSettings:
         return {name: len(load(self, 0, name)) for name in names}
 
 
-class Task(NamedTuple):
-    """The delivery task as learners see it: dynamics and features, not the true reward.
-
-    Attributes:
-        mdp: Its table.
-        random_features: Successor features of the optimal policies of random rewards, shape (K, S, d).
-        coverage: Those of a coverage set, shape (K, S, d). Both lack the optimal policy of the true reward.
-        gamma: Discount.
-    """
-
-    mdp: TabularMDP
-    random_features: np.ndarray
-    coverage: np.ndarray
-    gamma: float
-
-
 @functools.cache
 def delivery() -> TabularMDP:
     """Returns the table of the delivery task."""
@@ -139,7 +124,7 @@ def delivery() -> TabularMDP:
 
 
 def draw_task(settings: PeopleSettings, seed: int) -> Task:
-    """Returns the task with both sets of successor features."""
+    """Returns the task with both sets of successor features, which lack the optimal policy of the true reward."""
     from prefront.envs.delivery import PUBLISHED_WEIGHTS
     from prefront.exact.mdp import optimal_successor_features
     from prefront.exact.successor_sets import successor_coverage
@@ -150,7 +135,7 @@ def draw_task(settings: PeopleSettings, seed: int) -> Task:
     coverage = successor_coverage(mdp, settings.gamma).features
     # As published, lest the features give the true optimal policy away.
     optimal = optimal_successor_features(mdp, PUBLISHED_WEIGHTS[None], settings.gamma)[0]
-    return Task(mdp, drop_policy(drawn, optimal), drop_policy(coverage, optimal), settings.gamma)
+    return Task(mdp, PUBLISHED_WEIGHTS, drop_policy(drawn, optimal), drop_policy(coverage, optimal))
 
 
 def load(settings: PeopleSettings, seed: int, condition: str) -> Comparisons[Any]:
@@ -172,30 +157,21 @@ def load(settings: PeopleSettings, seed: int, condition: str) -> Comparisons[Any
     return teacher.ask(shown[1], shown[0], rng)
 
 
-def fit_learned(name: str, task: Task, datasets: Sequence[Comparisons[Any]]) -> list[RewardModel]:
-    """Fits one of the `LEARNED` models to each dataset.
-
-    Regret learners search for the weights of the lowest loss, as on synthetic answers, without a prior.
-    """
+def fit_learned(name: str, task: Task, gamma: float, datasets: Sequence[Comparisons[Any]]) -> list[RewardModel]:
+    """Fits one of the `LEARNED` models to each dataset; without a prior, as on synthetic answers."""
     from prefront.preferences.models.advantage import ContrastivePolicy, OptimalAdvantage
     from prefront.preferences.models.base import fit_many
-    from prefront.preferences.models.exact_regret import ExactRegret
     from prefront.preferences.models.fitting import cosine
     from prefront.preferences.models.network import NeuralReward
-    from prefront.preferences.models.partial_return import PartialReturn
-    from prefront.preferences.models.regret import SuccessorFeatureRegret
 
     places = np.stack(np.unravel_index(np.arange(len(task.mdp.terminal)), (10, 10)), 1)
-    models: dict[str, Callable[[], RewardModel]] = {
-        "partial_return": PartialReturn,
+    others: dict[str, Callable[[], RewardModel]] = {
         "network": lambda: NeuralReward(4, (32,), places, descent=cosine(steps=300)),
-        "regret": lambda: SuccessorFeatureRegret(task.mdp, task.random_features, task.gamma),
-        "regret_coverage": lambda: SuccessorFeatureRegret(task.mdp, task.coverage, task.gamma),
-        "regret_exact": lambda: ExactRegret(task.mdp, task.gamma),
         "optimal_advantage": lambda: OptimalAdvantage(task.mdp),
         "contrastive": lambda: ContrastivePolicy(task.mdp),
     }
-    return fit_many([models[name]()] * len(datasets), datasets)
+    model = others[name]() if name in others else build(name, task, gamma)
+    return fit_many([model] * len(datasets), datasets)
 
 
 def claims_of_conditions(

@@ -124,7 +124,7 @@ def test_every_experiment_keeps_the_contract_and_loads_no_jax(name):
                 study.named_cells(settings)
         else:
             assert study.named_cells(settings)
-    # A study's statistics are over seeds, or over many tasks or folds of one seed.
+    # A study's statistics are over seeds, or over many tasks, folds or draws of one seed.
     largest = "paper" if "paper" in study.presets else "published"
     settings = settings_to_dict(study.presets[largest])
     units = [settings.get(name, 0) for name in ("mdps", "tasks", "folds", "draws")]

@@ -129,7 +129,7 @@ def test_regret_learners_predict_the_answers_of_people_who_choose_by_regret():
     dataset = people.load(dataclasses.replace(SMOKE, simulated_preferences=600), 100, "simulated")
     task, kept, held = people.draw_task(SMOKE, 0), dataset[:300], dataset[300:]
     loss = {
-        name: cross_entropy(people.fit_learned(name, task, [kept])[0], held)
+        name: cross_entropy(people.fit_learned(name, task, SMOKE.gamma, [kept])[0], held)
         for name in ("partial_return", "regret_coverage", "regret_exact")
     }
     assert max(loss["regret_coverage"], loss["regret_exact"]) < min(loss["partial_return"], np.log(2)) - 0.02

@@ -69,11 +69,13 @@ def test_policies_follow_from_what_is_learned():
 
     task = people.draw_task(SMOKE, 0)
     rewards = expected_rewards(task.mdp, PUBLISHED_WEIGHTS)
-    best = optimal_policy(solve(task.mdp, rewards, task.gamma).action_values)
+    best = optimal_policy(solve(task.mdp, rewards, SMOKE.gamma).action_values)
     true = PartialReturn(weights=PUBLISHED_WEIGHTS)
-    assert np.array_equal(study.policies(task, [true, true]), [best, best])
+    assert np.array_equal(study.policies(task, SMOKE.gamma, [true, true]), [best, best])
     table = np.random.default_rng(0).normal(size=best.shape)
-    assert (study.policies(task, [OptimalAdvantage(task.mdp, table=table)])[0].argmax(1) == table.argmax(1)).all()
+    assert (
+        study.policies(task, SMOKE.gamma, [OptimalAdvantage(task.mdp, table=table)])[0].argmax(1) == table.argmax(1)
+    ).all()
 
 
 def test_bad_settings_are_named():

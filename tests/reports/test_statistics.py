@@ -4,14 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from prefront.reports import statistics
-
-relaxed = settings(max_examples=40)
-values = st.integers(-4, 4).map(float) | st.floats(-4, 4).map(lambda x: round(x, 2))
 
 
 def test_iqm_is_the_mean_of_the_middle_half():
@@ -39,7 +34,6 @@ def test_one_run_says_nothing_of_its_spread():
         assert found.estimate == pytest.approx(np.mean(np.concatenate([np.atleast_1d(one) for one in scores])), abs=0.1)
     profile = statistics.performance_profile([[0.7], [0.2]], [0.5])
     assert math.isnan(profile.low[0]) and math.isnan(profile.high[0])
-    assert math.isnan(statistics.probability_of_improvement([1.0], [0.0, 2.0]).low)
 
 
 def test_arrays_of_every_library_are_read_by_axes():
@@ -83,23 +77,6 @@ def test_performance_profile_by_hand():
     assert profile.high[1] == (stats.binom.ppf(0.975, 4, 0.5) / 4 + 1) / 2
 
 
-@relaxed
-@given(first=st.lists(values, min_size=1, max_size=6), second=st.lists(values, min_size=1, max_size=6))
-def test_probability_of_improvement_is_the_mann_whitney_statistic(first, second):
-    found = statistics.probability_of_improvement(first, second, resamples=50)
-    expected = stats.mannwhitneyu(first, second, method="asymptotic").statistic / (len(first) * len(second))
-    assert found.estimate == pytest.approx(expected if np.ptp([*first, *second]) else 0.5)
-    reverse = statistics.probability_of_improvement(second, first, resamples=50)
-    assert found.estimate + reverse.estimate == pytest.approx(1)
-    if min(len(first), len(second)) > 1:
-        assert 0 <= found.low <= found.high <= 1
-
-
-def test_probability_of_improvement_averages_over_tasks():
-    ours, theirs = [[2.0, 3.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]]
-    assert statistics.probability_of_improvement(ours, theirs).estimate == (1 + 0.25) / 2
-
-
 def test_rank_correlations_are_spearmans_and_rounding_is_no_difference():
     rng = np.random.default_rng(3)
     table = rng.integers(0, 4, size=(6, 5)) + 0.1 * np.arange(5)
@@ -118,7 +95,6 @@ def test_rank_correlations_are_spearmans_and_rounding_is_no_difference():
         (lambda: statistics.stratified_bootstrap([1.0, np.inf]), "finite"),
         (lambda: statistics.stratified_bootstrap([1.0], confidence=95), r"\(0, 1\), got 95"),
         (lambda: statistics.stratified_bootstrap(np.ones((2, 2, 2))), r"\(2, 2, 2\)"),
-        (lambda: statistics.probability_of_improvement([[1.0], [2.0]], [1.0]), "same tasks, got 2 and 1"),
     ],
 )
 def test_bad_input_is_named(call, message):

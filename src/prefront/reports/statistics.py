@@ -138,38 +138,6 @@ def performance_profile(
     return Profile(levels, share, low, high, confidence)
 
 
-def probability_of_improvement(
-    ours: Scores, theirs: Scores, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
-) -> Interval:
-    """Computes how probably a run of ours beats a run of theirs on a random task (Agarwal et al., 4.3).
-
-    The mean over tasks of the Mann-Whitney statistic divided by the number of pairs; a tie counts one half.
-
-    Args:
-        ours: Scores, an array of shape (runs, tasks) or a list with the runs of each task.
-        theirs: Scores on the same tasks; numbers of runs may differ.
-        confidence: Confidence of the interval, in (0, 1): bootstrap percentiles, as in the paper; NaN where a task has
-            a single run.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the resampling.
-    """
-    first, second = by_task(ours), by_task(theirs)
-    if len(first) != len(second):
-        raise ValueError(f"Both sides must have the same tasks, got {len(first)} and {len(second)}.")
-    rng = np.random.default_rng(seed)
-    estimate, drawn = 0.0, np.zeros(resamples)
-    for a, b in zip(first, second, strict=True):
-        wins = (np.sign(a[:, None] - b[None]) + 1) / 2
-        rows = rng.integers(len(a), size=(resamples, len(a)))
-        columns = rng.integers(len(b), size=(resamples, len(b)))
-        estimate += wins.mean() / len(first)
-        drawn += wins[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2)) / len(first)
-    tails = check_confidence(confidence)
-    enough = min(map(len, [*first, *second])) > 1
-    low, high = np.quantile(drawn, tails) if enough else (math.nan, math.nan)
-    return Interval(float(estimate), float(low), float(high), confidence, tuple(map(len, first)), resamples, seed)
-
-
 def rank_correlations(values: ArrayLike) -> np.ndarray:
     """Computes Spearman's rank correlation between ordered levels and values within each run.
 
