@@ -344,6 +344,11 @@ def test_bad_arguments_are_named():
         segment_margin("partial_return", Linear([1.0]), myopia=0)
     with pytest.raises(ValueError, match="at least one person"):
         Teacher(segment_margin("partial_return", Linear([1.0])), names=())
+    two = Linear([[1.0, 0.0], [0.0, 1.0]])
+    assert Teacher(segment_margin("partial_return", two)).names == ("person 0", "person 1")
+    assert Teacher(utility_margin(ideal_point([[0.0], [1.0], [2.0]]))).names[2:] == ("person 2",)
+    with pytest.raises(ValueError, match=r"names must name the 2 persons of the margin, got 1 names"):
+        Teacher(segment_margin("partial_return", two), names=("ann",))
     with pytest.raises(ValueError, match="scale of 'person 0' must be positive, got inf"):
         by_return([1.0], scale=np.inf)
     with pytest.raises(ValueError, match=r"margin must have shape \(3,\), one a pair, got \(\)"):

@@ -109,6 +109,7 @@ def segment_margin(
         each = [by_reward(segments, np.full(len(segments), i)) for i in range(d)]
         return utility.combine(np.stack(each, 1), weights[person])
 
+    score.__dict__["people"] = len(weights)
     return utility_margin(score, skip_below)
 
 

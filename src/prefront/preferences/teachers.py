@@ -21,7 +21,8 @@ ROUNDING = 1e-9
 
 Kind = TypeVar("Kind", bound=Items)
 Score = Callable[[Any, np.ndarray], Any]
-"""(items, person) -> how much person[i] likes item i, shape (n,); more is better."""
+"""(items, person) -> how much person[i] likes item i, shape (n,); more is better. A score or margin that knows how many
+persons there are says so in an attribute `people`."""
 Margin = Callable[[Any, Any, np.ndarray], Any]
 """(first, second, person) -> by how much person[i] likes the first item of pair i more, shape (n,), in the unit of what
 is compared; not a number where nobody would answer."""
@@ -41,6 +42,7 @@ def utility_margin(score: Score, skip_below: float = -np.inf) -> Margin:
         difference = np.where(np.abs(one - other) <= rounding, 0.0, one - other)
         return np.where(np.maximum(one, other) < skip_below, np.nan, difference)
 
+    margin.__dict__.update(getattr(score, "__dict__", {}))
     return margin
 
 
@@ -52,7 +54,12 @@ def ideal_point(ideals: Any, discount: float = 1.0) -> Score:
         discount: Discount inside items.
     """
     own = np.atleast_2d(np.array(ideals, np.float64))
-    return lambda items, person: -np.linalg.norm(items.features(discount) - own[person], axis=1)
+
+    def score(items: Items, person: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.linalg.norm(items.features(discount) - own[person], axis=1))
+
+    score.__dict__["people"] = len(own)
+    return score
 
 
 class Teacher:
@@ -63,13 +70,14 @@ class Teacher:
             `prefront.preferences.segment_scores.segment_margin` of a statistic of segments; people whose taste goes in
             circles, or depends on the context, are a function of one's own.
         choice: How an answer follows from a margin.
-        names: Names of the persons, by whose index the margin knows them; who has no name is never asked.
+        names: Names of the persons, by whose index the margin knows them; "person 0" and so on by default.
         scale: The unit of margins for `choice`: a number, or one a person, shape (P,). Items in its place make it the
             standard deviation of the score over them, by person, so that longer segments or larger rewards do not make
             a person deterministic.
 
     Raises:
-        ValueError: There is no name, or a scale is not positive; the message names it.
+        ValueError: There is no name, or there are others than the margin knows persons, or a scale is not positive; the
+            message names it.
     """
 
     __slots__ = ("__margin", "__scale", "choice", "names")
@@ -78,19 +86,25 @@ class Teacher:
         self,
         margin: Margin,
         choice: Choice | None = None,
-        names: Sequence[str] = ("person 0",),
+        names: Sequence[str] | None = None,
         scale: Any = 1.0,
     ) -> None:
-        self.choice, self.names, self.__margin = choice or Choice(), tuple(names), margin
+        known = getattr(margin, "people", None)
+        made = (f"person {i}" for i in range(1 if known is None else known))
+        self.choice, self.names, self.__margin = choice or Choice(), tuple(made if names is None else names), margin
         people = range(len(self.names))
+        if not people:
+            raise ValueError("names must name at least one person.")
+        if known is not None and len(people) != known:
+            raise ValueError(
+                f"names must name the {known} persons of the margin, got {len(people)} names {self.names}."
+            )
         if isinstance(scale, Items):
             shown = scale.checked("scale")
             # Against one and the same item, margins vary as scores do.
             one = shown[np.zeros(len(shown), int)]
             scale = [np.std(margin(shown, one, np.full(len(shown), person))) for person in people]
         self.__scale = np.array(np.broadcast_to(scale, len(people)), np.float64)
-        if not people:
-            raise ValueError("names must name at least one person.")
         for person in np.flatnonzero(~((self.__scale > 0) & np.isfinite(self.__scale))):
             raise ValueError(f"The scale of {self.names[person]!r} must be positive, got {self.__scale[person]:g}.")
 
