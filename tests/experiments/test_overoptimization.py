@@ -8,9 +8,9 @@ import pytest
 from prefront.exact import kl_regularised
 from prefront.experiments import overoptimization as study
 from prefront.experiments.token_worlds import made_world
-from prefront.preferences.models.sequences import linear_rewards
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
+from prefront.tasks.generation import known_answer
 
 SMALL = dataclasses.replace(study.STUDY.presets["smoke"], points=5, samples=64, largest_n=64)
 KL = np.linspace(0, 25, 26)
@@ -80,10 +80,9 @@ def test_exact_rows_are_the_exact_path(tmp_path):
     found = study.run(SMALL, 0, Job(study.Cell("exact"), tmp_path))
     rows = Table.from_rows(found["curves"])
     default = rows.where(source="exact", correlation=0.0)
-    settings, world = made_world(SMALL.world, 0)
-    path = kl_regularised.tilted_path(
-        world.reference, linear_rewards(world.models), default["multiplier"][:, None] * np.ones((1, 2)), settings.length
-    )
+    task = made_world(SMALL.world, 0)
+    multipliers = default["multiplier"][:, None] * np.ones((1, 2))
+    path = kl_regularised.tilted_path(task.reference, known_answer(task), multipliers, task.length)
     assert np.allclose(default["kl"], path.divergence, atol=1e-4)
     assert np.allclose(default["proxy"], path.rewards.sum(1), atol=1e-4)
     assert np.all(np.diff(default["proxy"]) > 0)

@@ -8,9 +8,9 @@ import pytest
 from prefront.exact import kl_constrained
 from prefront.experiments import reward_shaping as study
 from prefront.experiments.token_worlds import made_world
-from prefront.preferences.models.sequences import linear_rewards
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
+from prefront.tasks.generation import known_answer
 
 SMOKE = study.STUDY.presets["smoke"]
 SETTINGS = dataclasses.replace(
@@ -99,8 +99,8 @@ def test_gold_chooses_the_coefficient_and_the_run_is_trained_anew(tmp_path):
     assert late["gold"].mean() != choices["gold"][0]
     assert late["test_gold"].mean() == pytest.approx(choices["gold"][0], abs=0.5)
     theta = np.array(study.thresholds(smoke, 100))
-    world, made = made_world(smoke.world, 100)
-    solved = kl_constrained.solve_equalities(made.reference, linear_rewards(made.models), theta, world.length)
+    task = made_world(smoke.world, 100)
+    solved = kl_constrained.solve_equalities(task.reference, known_answer(task), theta, task.length)
     aimed = Table.from_rows(
         study.run(smoke, 100, Job(study.Cell("preference_as_reward", "oracle"), tmp_path))["curves"]
     )
