@@ -118,10 +118,9 @@ class CompiledCollector:
         known = by_episodes(sampled, network.gamma, True) if sampled else None
         return cls(environment, network, number, by_episodes(episodes, discount, False), known)
 
-    def begin(self, population: Population) -> EnvState:
+    def begin(self, population: Population) -> Any:
         """Starts episodes in all environments."""
-        state: EnvState = self._start(population.seed, population.iteration)
-        return state
+        return self._start(population.seed, population.iteration)
 
     def collect(self, population: Population, update: Any) -> tuple[EnvState, Trajectory]:
         """Steps the environments inside the program that this is traced for."""

@@ -123,8 +123,7 @@ class Trainer:
         along = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("learners"))
         whole = jax.NamedSharding(mesh, jax.sharding.PartitionSpec())
         each: Any = (along, along, whole, whole, whole, whole, along)
-        spread: Population = jax.device_put(population, Population(*each))
-        return spread
+        return Population(*jax.device_put(tuple(population), each))
 
     def _advanced(self, population: Population, schedule: Schedule) -> tuple[Population, Evaluation]:
         def update(number: Any, carry: tuple[Population, jax.Array]) -> tuple[Population, jax.Array]:
