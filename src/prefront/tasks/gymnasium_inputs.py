@@ -47,16 +47,16 @@ def checked_seed(seed: Any) -> int:
     return whole
 
 
-def checked_seeds(seed: Any, copies: int) -> tuple[int | None, np.ndarray, np.ndarray]:
+def checked_seeds(seed: Any, num_envs: int) -> tuple[int | None, np.ndarray, np.ndarray]:
     """Returns the seeds of a vector environment.
 
     Args:
-        seed: None, a whole number s, which gives copy i the seed `s + i`, or a sequence or array with one seed or None
-            for each copy.
-        copies: Number of copies.
+        seed: None, a whole number s, which gives environment i the seed `s + i`, or a sequence or array with one seed or
+            None for each environment.
+        num_envs: Number of environments.
 
     Returns:
-        The whole number where one was given; the seed of each copy, uint32; and which copies have one.
+        The whole number where one was given; the seed of each environment, uint32; and which have one.
 
     Raises:
         ValueError: A seed is no whole number of at least 0, or their number is wrong.
@@ -65,27 +65,27 @@ def checked_seeds(seed: Any, copies: int) -> tuple[int | None, np.ndarray, np.nd
         seed = np.asarray(seed).tolist()
     if not isinstance(seed, Sequence) or isinstance(seed, str | bytes):
         one = None if seed is None else checked_seed(seed)
-        rows = [None if one is None else one + i for i in range(copies)]
+        rows = [None if one is None else one + i for i in range(num_envs)]
     else:
         one, rows = None, [None if entry is None else checked_seed(entry) for entry in seed]
-        if len(rows) != copies:
-            raise ValueError(f"{len(rows)} seeds were given for num_envs={copies}: {seed!r}.")
-    by_copy = np.array([0 if entry is None else entry % SEED_BOUND for entry in rows], np.uint32)
-    return one, by_copy, np.array([entry is not None for entry in rows], bool)
+        if len(rows) != num_envs:
+            raise ValueError(f"{len(rows)} seeds were given for num_envs={num_envs}: {seed!r}.")
+    by_environment = np.array([0 if entry is None else entry % SEED_BOUND for entry in rows], np.uint32)
+    return one, by_environment, np.array([entry is not None for entry in rows], bool)
 
 
-def checked_mask(mask: Any, copies: int, first: bool) -> np.ndarray:
-    """Returns which copies are to be reset, shape (copies,); all of them where no mask is given.
+def checked_mask(mask: Any, num_envs: int, first: bool) -> np.ndarray:
+    """Returns which environments are to be reset, shape (num_envs,); all of them where no mask is given.
 
     Raises:
-        ValueError: It is no boolean array of this shape, marks no copy, or leaves one out at the first reset.
+        ValueError: It is no boolean array of this shape, marks none, or leaves one out at the first reset.
     """
     if mask is None:
-        return np.ones(copies, bool)
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (copies,):
-        raise ValueError(f"reset_mask must be a boolean NumPy array of shape ({copies},), got {mask!r}.")
+        return np.ones(num_envs, bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
+        raise ValueError(f"reset_mask must be a boolean NumPy array of shape ({num_envs},), got {mask!r}.")
     if not mask.any():
-        raise ValueError(f"reset_mask must mark at least one copy, got {mask!r}.")
+        raise ValueError(f"reset_mask must mark at least one environment, got {mask!r}.")
     if first and not mask.all():
-        raise ValueError(f"The first reset must start all {copies} copies, got reset_mask {mask!r}.")
+        raise ValueError(f"The first reset must start all {num_envs} environments, got reset_mask {mask!r}.")
     return mask.copy()
