@@ -51,8 +51,8 @@ def checked_seeds(seed: Any, num_envs: int) -> tuple[int | None, np.ndarray, np.
     """Returns the seeds of a vector environment.
 
     Args:
-        seed: None, a whole number s, which gives environment i the seed `s + i`, or a sequence or array with one seed or
-            None for each environment.
+        seed: None, a whole number s, which gives environment i the seed `s + i`, or a sequence or array with one seed
+            or None for each environment.
         num_envs: Number of environments.
 
     Returns:
