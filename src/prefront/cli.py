@@ -130,7 +130,8 @@ def claims(
     from rich.console import Console
 
     from prefront.reports.claims import summary, to_markdown, to_table
-    from prefront.runs.folders import RunError, find_run, find_runs, read_ledger
+    from prefront.runs.config import RunError, find_run, find_runs
+    from prefront.runs.folders import read_ledger
 
     folders = [find_run(name, out) for name in runs] or [
         path for path in find_runs(out) if (path / "checksums.json").exists()
@@ -154,7 +155,8 @@ def plot(run: Annotated[str, tyro.conf.Positional], out: Path = RUNS, study: str
         out: The folder that holds the run folders.
         study: The file or module of a study of your own, whose code draws; a study of Prefront's own needs none.
     """
-    from prefront.runs.folders import Run, find_run
+    from prefront.runs.config import find_run
+    from prefront.runs.folders import Run
 
     for path in Run.load(find_run(run, out), study).plot():
         print(path)
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where a job failed, 2 for a command that cannot be carried out, 130 after Ctrl-C.
     """
-    from prefront.runs.folders import RunError
+    from prefront.runs.config import RunError
     from prefront.system.files import DamagedFileError
 
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -198,7 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(spec: str, words: list[str]) -> int:
-    from prefront.runs.folders import Config, Run
+    from prefront.runs.config import Config
+    from prefront.runs.folders import Run
     from prefront.runs.loading import load_experiment
     from prefront.runs.stored_settings import settings_to_dict
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from prefront.cli import execute
-from prefront.runs.folders import Config, Run, RunError, read_config
+from prefront.runs.config import Config, RunError, read_config
+from prefront.runs.folders import Run
 from prefront.runs.loading import load_experiment
 from prefront.runs.stored_settings import settings_to_dict
 from prefront.runs.worker import take_job

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -34,72 +32,17 @@ from typing import Any
 from prefront.reports.claims import Claim, read_claims, to_markdown, write_claims
 from prefront.runs.catalogue import EXPERIMENTS
 from prefront.runs.cells import WHOLE
+from prefront.runs.config import Config, RunError, read_config
 from prefront.runs.job_folders import FIGURES, TIMING, Clock, Timing, check_job, check_listed, list_run, seal_job
 from prefront.runs.loading import Experiment, load_experiment
 from prefront.runs.stored_settings import settings_from_dict
 from prefront.runs.study import Job, Results
 from prefront.system import provenance
-from prefront.system.checks import nearest_names
 from prefront.system.checksums import LIST, Checksums, read_checksums
-from prefront.system.files import read_json, remove_leftovers, signed_json, write_atomically
+from prefront.system.files import remove_leftovers, signed_json, write_atomically
 from prefront.system.tables import Table
 
 LOCK_PATIENCE_SECONDS = 10.0
-
-
-class RunError(Exception):
-    """A run folder cannot be used as asked; the message says why and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What a run was asked for.
-
-    Attributes:
-        experiment: The experiment's name, module or file; a run folder stores a file's name without its path.
-        preset: The preset that the settings started from.
-        settings: The settings as JSON stores them.
-        seeds: Number of seeds; the run has `first_seed` and those that follow it.
-        device: "cpu" or "gpu".
-        study: SHA-256 checksum of the experiment's module, where it is no study of ours.
-        first_seed: The first seed.
-    """
-
-    experiment: str
-    preset: str
-    settings: dict[str, Any]
-    seeds: int
-    device: str = "cpu"
-    study: str | None = None
-    first_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"A run has at least 1 seed, got {self.seeds}.")
-        if self.first_seed < 0:
-            raise ValueError(f"Seeds are numbers from 0, got first_seed = {self.first_seed}.")
-
-    @property
-    def every_seed(self) -> range:
-        """All seeds of the run."""
-        return range(self.first_seed, self.first_seed + self.seeds)
-
-    @property
-    def identity(self) -> str:
-        """A checksum of all that the result of one seed depends on."""
-        fields = {
-            name: value for name, value in dataclasses.asdict(self).items() if name not in ("seeds", "first_seed")
-        }
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-    def differences(self, other: Config) -> list[str]:
-        """Names each field in which the config that is asked for, `other`, differs from this one of a folder."""
-        mine, theirs = _flatten(dataclasses.asdict(self)), _flatten(dataclasses.asdict(other))
-        return [
-            f"{name}: {mine.get(name, 'absent')!r} in the folder, {theirs.get(name, 'absent')!r} asked for"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name, ...) != theirs.get(name, ...)
-        ]
 
 
 class Run:
@@ -375,45 +318,3 @@ def check_run(folder: str | Path, figures: bool = True) -> Checksums:
 def read_ledger(folder: str | Path) -> list[Claim]:
     """Reads the stored ledger of a run folder, and refuses it where any file of the run is damaged, see `check_run`."""
     return read_claims(Path(folder) / "claims.json", check_run(folder).files.get("claims.json"))
-
-
-def read_config(folder: str | Path) -> Config:
-    """Reads the config of a run folder.
-
-    Raises:
-        RunError: The folder holds no run.
-        DamagedFileError: The config is damaged.
-    """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise RunError(f"{folder} holds no run (it has no config.json).")
-    config: Config = read_json(path, Config)
-    return config
-
-
-def find_runs(root: str | Path) -> list[Path]:
-    """Returns the run folders below a folder, by name."""
-    return sorted(path.parent for path in Path(root).glob("*/config.json"))
-
-
-def find_run(name: str, root: str | Path) -> Path:
-    """Returns the run folder that a user names, by its path or by its name below `root`.
-
-    Raises:
-        RunError: There is none; the message names the nearest ones.
-    """
-    for folder in (Path(name), Path(root) / name):
-        if (folder / "config.json").is_file():
-            return folder
-        if folder.is_dir():
-            raise RunError(f"{folder} holds no run (it has no config.json).")
-    known = [folder.name for folder in find_runs(root)]
-    hint = nearest_names(Path(name).name, known) if known else f"There are no runs in {root}."
-    raise RunError(f"No run {name!r}. {hint}")
-
-
-def _flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return flat
