@@ -25,7 +25,6 @@ from prefront.reports import plots
 from prefront.reports.claim_forms import in_every, untested
 from prefront.reports.claims import Claim
 from prefront.reports.figure_forms import plot_rows, quartiles_of
-from prefront.reports.summaries import Cell as SummaryCell
 from prefront.reports.summaries import median_of, summarise
 from prefront.runs.study import Job, Results, Rows, Study
 from prefront.system.checks import MANY, check_between, check_least, check_most, check_types
@@ -125,15 +124,13 @@ def _twins(settings: Settings, seed: int, study: Twins) -> Iterator[_Twin]:
 
     family = "lottery" if study == "lottery" else "deterministic"
     params, weights = generate(jax.random.key(seed), settings.tasks, family)
-    same, added = (settings.gamma, settings.gamma), settings.constant * STEP
+    gammas = settings.gamma, settings.other_gamma if study == "discount" else settings.gamma
+    length = 1 if study == "discount" else settings.length
     for mdp, own in zip(unstack(RandomDelivery(family).table(params)), weights, strict=True):
-        if study == "constant":
-            yield _Twin(mdp, (own, own + added), same, settings.length, noiseless=False)
-        elif study == "discount":
-            yield _Twin(mdp, (own, own), (settings.gamma, settings.other_gamma), 1, noiseless=False)
-        else:
-            first, second = (_with_prize(own, prize) for prize in settings.prizes)
-            yield _Twin(mdp, (first, second), same, settings.length, noiseless=True)
+        pair = own, own + settings.constant * STEP if study == "constant" else own
+        if study == "lottery":
+            pair = _with_prize(own, settings.prizes[0]), _with_prize(own, settings.prizes[1])
+        yield _Twin(mdp, pair, gammas, length, noiseless=study == "lottery")
 
 
 def _with_prize(weights: np.ndarray, prize: float) -> np.ndarray:
@@ -153,7 +150,7 @@ def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[st
         inside = gamma if twin.length == 1 else 1.0
         by_return.append(Teacher(segment_margin("partial_return", Linear(weights), discount=inside), choice))
         by_regret.append(Teacher(segment_margin("general_regret", Linear(weights), mdp=mdp, gamma=gamma), choice))
-    first, second = _distinguishable(every_segment(mdp, twin.length))
+    first, second = _distinguishable(_every_segment(mdp, twin.length))
     drawn = [sample_segments(mdp, comparisons, twin.length, rng, absorbing=False) for _ in range(2)]
     equal = drawn[0].lengths == drawn[1].lengths
     row: dict[str, Any] = {}
@@ -167,25 +164,15 @@ def _compare(twin: _Twin, comparisons: int, rng: np.random.Generator) -> dict[st
         row[f"{name}_difference"] = float(difference.max())
         row[f"{name}_told"] = float((difference > NOTHING_CHANGED).mean())
     rewards = [expected_rewards(mdp, weights) for weights in twin.weights]
-    policies = [
-        optimal_policy(solve(mdp, reward, gamma).action_values)
-        for reward, gamma in zip(rewards, twin.gammas, strict=True)
-    ]
+    problems = zip(rewards, twin.gammas, strict=True)
+    policies = [optimal_policy(solve(mdp, reward, gamma).action_values) for reward, gamma in problems]
     other_actions = ((policies[0] > 0) != (policies[1] > 0)).any(1)[~mdp.terminal]
     reached = scaled_return(mdp, policies[1], rewards[0], twin.gammas[0])
     return {**row, "other_actions": float(other_actions.mean()), "scaled_return": float(reached)}
 
 
-def every_segment(mdp: TabularMDP, length: int) -> Segments:
-    """Lists all segments of a table that can happen: every start, action and outcome.
-
-    Args:
-        mdp: One MDP.
-        length: Transitions; segments that reach a terminal state end there.
-
-    Returns:
-        The segments.
-    """
+def _every_segment(mdp: TabularMDP, length: int) -> Segments:
+    """Lists all segments that can happen: every start, action and outcome, up to a terminal state."""
     from prefront.preferences.segments import Segments
 
     live = ~np.asarray(mdp.terminal)
@@ -269,7 +256,7 @@ def _of_study(results: Results, study: str) -> list[Claim]:
 
 def summary(results: Results) -> Table:
     """Returns one row per study: medians over tasks."""
-    cells: dict[str, SummaryCell] = {
+    cells: dict[str, Any] = {
         "tasks": len,
         "largest difference, partial return": lambda rows: float(rows["partial_return_difference"].max()),
         "pairs told apart by regret, median": median_of("regret_told"),

@@ -18,22 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from prefront.pareto import indicators
-from prefront.reports import statistics
 from prefront.reports.claim_forms import at_the_ceiling, bounded, in_every, larger
 from prefront.reports.claims import Claim
-from prefront.reports.front_figures import draw_fronts
-from prefront.reports.summaries import Cell as SummaryCell
-from prefront.reports.summaries import iqm_of, summarise
+from prefront.reports.fronts import draw_fronts, summarise_fronts
 from prefront.runs.study import Job, Results, Rows, Study
-from prefront.system.checks import (
-    MANY,
-    check_distinct,
-    check_least,
-    check_most,
-    check_names,
-    check_positive,
-    check_types,
-)
+from prefront.system import checks
 from prefront.system.tables import Table
 from prefront.tasks.registry import ENVIRONMENTS, make
 
@@ -51,17 +40,9 @@ FULL = 1 - 1e-9
 MOST_VIOLATIONS = 0.1
 TEST_SEED = 2**31 - 1  # No training run has this seed or the one before.
 DISCRETE = (
-    "DeepSeaTreasure",
-    "DeepSeaTreasureConcave",
-    "DeepSeaTreasureMirrored",
-    "FruitTree",
-    "ResourceGathering",
-    "FourRoom",
-    "BreakableBottles",
-    "Minecart",
-    "MinecartDeterministic",
-    "MOMountainCar",
-)
+    "DeepSeaTreasure", "DeepSeaTreasureConcave", "DeepSeaTreasureMirrored", "FruitTree", "ResourceGathering",
+    "FourRoom", "BreakableBottles", "Minecart", "MinecartDeterministic", "MOMountainCar",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +67,14 @@ class Settings:
     test_episodes: int = 200
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_distinct(self, "environments", "methods")
-        known = [id.removeprefix("prefront/").removesuffix("-v0") for id in ENVIRONMENTS]
-        check_names("prefront environment", self.environments, known)
-        check_positive(self, "budget")
-        check_least(self, 1, "test_episodes")
-        check_most(self, MANY, "test_episodes")
+        checks.check_types(self)
+        checks.check_distinct(self, "environments", "methods")
+        checks.check_names(
+            "prefront environment", self.environments, [id[len("prefront/") : -len("-v0")] for id in ENVIRONMENTS]
+        )
+        checks.check_positive(self, "budget")
+        checks.check_least(self, 1, "test_episodes")
+        checks.check_most(self, checks.MANY, "test_episodes")
 
     def check(self) -> None:
         """Builds the agent's settings."""
@@ -133,8 +115,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     result.solution.save(job.folder / "front")
     history = result.history
     finished = np.isfinite(history["finished_violations"])
-    labels = {"environment": name, "method": method}
-    found = _test(result.solution, environment, settings.test_episodes)
+    labels, found = {"environment": name, "method": method}, _test(result.solution, environment, settings.test_episodes)
     facts = {
         **labels,
         "id": id,
@@ -153,14 +134,13 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
         {**labels, **{name: {**row, "share": row["hypervolume"] / truth.hypervolume}[name] for name in columns}}
         for row in history.rows()
     ]
+    # One copy per seed is enough, so the first method brings it.
+    exact = truth.front if method == settings.methods[0] else ()
     return {
         "metrics": [{**facts, **truth.score(found)}],
         "curves": curve,
         "points": [{**labels, **_point(point)} for point in found],
-        # One copy per seed is enough, so the first method brings it.
-        "exact": [{"environment": name, "kind": truth.kind, **_point(point)} for point in truth.front]
-        if method == settings.methods[0]
-        else [],
+        "exact": [{"environment": name, "kind": truth.kind, **_point(point)} for point in exact],
     }
 
 
@@ -266,10 +246,9 @@ def _few_violations(name: str, rows: Table) -> Claim | None:
 
 def _knowledge(preset: str) -> str:
     """Says whose settings both methods have."""
-    if preset == "published":
-        return "settings as published, linear scalarisation with those of C-MORL"
     tried = "which no other candidate beat where some were tried (FourRoom, MOMountainCar)"
-    return f"settings tuned on other seeds for C-MORL; linear scalarisation has the same, {tried}"
+    tuned = f"settings tuned on other seeds for C-MORL; linear scalarisation has the same, {tried}"
+    return tuned if preset == "tuned" else "settings as published, linear scalarisation with those of C-MORL"
 
 
 def _conditions(rows: Table) -> str:
@@ -283,45 +262,7 @@ def _conditions(rows: Table) -> str:
 
 def summary(results: Results) -> Table:
     """Returns one row per environment and method: interquartile means over seeds, with the seconds they took."""
-
-    def where_known(cell: SummaryCell, otherwise: Any = None) -> SummaryCell:
-        return lambda rows: cell(rows) if np.isfinite(rows["share"]).all() else otherwise
-
-    def interval(rows: Table) -> str:
-        found = _interval(rows)
-        return f"{found.low:.4g} to {found.high:.4g}" if len(rows) > 1 else ""
-
-    def seconds(rows: Table) -> float:
-        timed = results.timing.where(cell=rows["cell"][0]) if len(results.timing) else {"cpu_seconds": math.nan}
-        return float(statistics.iqm(timed["cpu_seconds"]))
-
-    def found_of_all(rows: Table) -> str:
-        return f"{iqm_of('points_found')(rows):.4g} of {rows['true_points'][0]}"
-
-    cells: dict[str, SummaryCell] = {
-        "discount": lambda rows: float(rows["gamma"][0]),
-        "reference point": lambda rows: str(rows["reference_point"][0]),
-        "hypervolume": iqm_of("hypervolume"),
-        "share of true": where_known(lambda rows: _interval(rows).estimate),
-        "95 % interval": interval,
-        "true front": lambda rows: str(rows["front_kind"][0]),
-        "points found": where_known(found_of_all, ""),
-        "cardinality": iqm_of("cardinality"),
-        "expected utility": iqm_of("expected_utility"),
-        "sparsity": iqm_of("sparsity"),
-        "IGD+": where_known(iqm_of("igd_plus")),
-        "steps": iqm_of("environment_steps"),
-        "violations": lambda rows: iqm_of("finished_violations")(rows) if rows["method"][0] == "C-MORL" else None,
-        "evaluation steps": iqm_of("evaluation_steps"),
-        "CPU seconds": seconds,
-        "seeds": len,
-    }
-    return summarise(results["metrics"], {"environment": "environment", "method": "method"}, cells, METHODS)
-
-
-def _interval(rows: Table) -> statistics.Interval:
-    """Returns the interval of the share of the true hypervolume, or of the hypervolume where no front is known."""
-    return statistics.stratified_bootstrap(rows["share" if np.isfinite(rows["share"]).all() else "hypervolume"])
+    return summarise_fronts(results["metrics"], results.timing, METHODS)
 
 
 def plot(results: Results, folder: Path) -> list[Path]:

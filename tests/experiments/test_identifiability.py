@@ -22,7 +22,7 @@ def corridor():
 
 
 def test_every_segment_that_can_happen_is_listed_once():
-    segments = study.every_segment(corridor(), 2)
+    segments = study._every_segment(corridor(), 2)
     paths = {tuple(states[: length + 1]) for states, length in zip(segments.states, segments.lengths, strict=True)}
     assert paths == {(0, 0, 0), (0, 0, 1), (0, 1, 2), (1, 2)}
     assert len(segments) == 4

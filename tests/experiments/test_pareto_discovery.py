@@ -10,7 +10,7 @@ from prefront.experiments import pareto_discovery as study
 from prefront.pareto.indicators import hypervolume
 from prefront.policies.front import Front
 from prefront.policies.scores import ReferenceFront, utility_lattice
-from prefront.reports.front_figures import true_front
+from prefront.reports.fronts import true_front
 from prefront.runs.study import Job, Results
 from prefront.system.tables import Table
 

@@ -1,4 +1,4 @@
-"""Fronts that methods found, beside the true ones: a figure for each environment, and one with their hypervolumes.
+"""Fronts that methods found, beside the true ones: a figure for each environment, their hypervolumes, and a table.
 
 Tables are those of the study `pareto_discovery`, with the columns `environment`, `method` and `seed`: `metrics` with
 `hypervolume`, its `share` of the true one, `front_kind` and the names of `objectives`; `points` and `exact` with the
@@ -7,6 +7,7 @@ points in the columns `return_0` and on; `curves` with `environment_steps`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from prefront.reports import plots, statistics
 from prefront.reports.figure_forms import Estimate, plot_rows
+from prefront.reports.summaries import Cell, iqm_of, summarise
 from prefront.system.tables import Table
 
 if TYPE_CHECKING:
@@ -129,3 +131,52 @@ def _share_of(method: str) -> Estimate:
         return found.estimate, found.low, found.high
 
     return estimate
+
+
+def summarise_fronts(metrics: Table, timing: Table, methods: Mapping[str, str]) -> Table:
+    """Returns one row per environment and method: interquartile means over seeds, with the seconds they took.
+
+    Args:
+        metrics: One row per environment, method and seed.
+        timing: CPU seconds by cell; may be empty.
+        methods: What methods are called.
+    """
+
+    def where_known(cell: Cell, otherwise: Any = None) -> Cell:
+        return lambda rows: cell(rows) if np.isfinite(rows["share"]).all() else otherwise
+
+    def interval(rows: Table) -> str:
+        found = _interval(rows)
+        return f"{found.low:.4g} to {found.high:.4g}" if len(rows) > 1 else ""
+
+    def seconds(rows: Table) -> float:
+        timed = timing.where(cell=rows["cell"][0]) if len(timing) else {"cpu_seconds": math.nan}
+        return float(statistics.iqm(timed["cpu_seconds"]))
+
+    def found_of_all(rows: Table) -> str:
+        return f"{iqm_of('points_found')(rows):.4g} of {rows['true_points'][0]}"
+
+    cells: dict[str, Cell] = {
+        "discount": lambda rows: float(rows["gamma"][0]),
+        "reference point": lambda rows: str(rows["reference_point"][0]),
+        "hypervolume": iqm_of("hypervolume"),
+        "share of true": where_known(lambda rows: _interval(rows).estimate),
+        "95 % interval": interval,
+        "true front": lambda rows: str(rows["front_kind"][0]),
+        "points found": where_known(found_of_all, ""),
+        "cardinality": iqm_of("cardinality"),
+        "expected utility": iqm_of("expected_utility"),
+        "sparsity": iqm_of("sparsity"),
+        "IGD+": where_known(iqm_of("igd_plus")),
+        "steps": iqm_of("environment_steps"),
+        "violations": lambda rows: iqm_of("finished_violations")(rows) if rows["method"][0] == "C-MORL" else None,
+        "evaluation steps": iqm_of("evaluation_steps"),
+        "CPU seconds": seconds,
+        "seeds": len,
+    }
+    return summarise(metrics, {"environment": "environment", "method": "method"}, cells, methods)
+
+
+def _interval(rows: Table) -> statistics.Interval:
+    """Returns the interval of the share of the true hypervolume, or of the hypervolume where no front is known."""
+    return statistics.stratified_bootstrap(rows["share" if np.isfinite(rows["share"]).all() else "hypervolume"])
