@@ -108,7 +108,7 @@ def wrong_values(field, hint):
 def test_the_walk_finds_the_settings_of_agents_experiments_and_people():
     names = {name.rpartition(".")[2] for name in CLASSES}
     assert {"CMORLConfig", "LearnerConfig", "TrainingSettings", "TokenWorldSettings", "Choice", "RunOptions"} <= names
-    assert {EXPERIMENTS[name].module + ".Settings" for name in EXPERIMENTS} <= set(CLASSES)
+    assert {load_experiment(name).study.settings_type for name in EXPERIMENTS} <= set(CLASSES.values())
 
 
 @pytest.mark.parametrize("name", CLASSES)
