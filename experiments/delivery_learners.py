@@ -90,13 +90,13 @@ class Task(NamedTuple):
 
     Attributes:
         mdp: Its table.
-        truth: Weights of the true reward, shape (d,).
+        true_weights: Weights of the true reward, shape (d,).
         random_features: Successor features of the optimal policies of random rewards, shape (K, S, d).
         coverage: Those of a coverage set, shape (K, S, d).
     """
 
     mdp: TabularMDP
-    truth: np.ndarray
+    true_weights: np.ndarray
     random_features: np.ndarray
     coverage: np.ndarray
 
@@ -132,7 +132,7 @@ def fit_pairs(
     for row, (task, fits) in enumerate(zip(tasks, found, strict=True)):
         number = {"task": chunk * settings.chunk + row}
         learned = np.array([weights for _, weights, _ in fits])
-        reached = evaluate_reward(task.mdp, learned, task.truth, settings.gamma).scaled_return
+        reached = evaluate_reward(task.mdp, learned, task.true_weights, settings.gamma).scaled_return
         rows += [
             {**number, **facts, "scaled_return": float(value), **scores}
             for (facts, _, scores), value in zip(fits, reached, strict=True)
@@ -207,7 +207,7 @@ def _fits(
     answers: dict[str, list[Comparisons[Any]]] = {}
     for generator in dict.fromkeys(generator for _, generator in pairs):
         statistic: Statistic = "partial_return" if generator == "partial_return" else regret
-        teachers = [make_teacher(statistic, task.truth, labels, task.mdp, settings.gamma) for task in tasks]
+        teachers = [make_teacher(statistic, task.true_weights, labels, task.mdp, settings.gamma) for task in tasks]
         # Generators and kinds of answers have the same streams, and so the same pairs.
         answers[generator] = [
             ask(teacher, task.mdp, largest + settings.test_preferences, length, _stream(seeds, row, length))

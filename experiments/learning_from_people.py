@@ -98,7 +98,7 @@ def run(settings: Settings, seed: int, job: Job) -> dict[str, Rows]:
     drawn = [dataset[rng.permutation(len(dataset))[: cell.preferences]] for _ in range(settings.draws)]
     for number, name in enumerate(people.LEARNED):
         learned = policies(task, settings.gamma, people.fit_learned(name, task, settings.gamma, drawn))
-        reached = evaluate_policy(task.mdp, learned, task.truth, settings.gamma).scaled_return
+        reached = evaluate_policy(task.mdp, learned, task.true_weights, settings.gamma).scaled_return
         rows += [
             {**facts, "draw": draw, "model": name, "scaled_return": float(value)} for draw, value in enumerate(reached)
         ]

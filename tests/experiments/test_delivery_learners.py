@@ -63,7 +63,7 @@ def test_teachers_of_both_kinds_see_the_same_pairs():
     task = shared.draw_tasks(SMOKE, 0, 0, "deterministic", False)[0]
     asked = [
         shared.ask(
-            shared.make_teacher(statistic, task.truth, labels, task.mdp, SMOKE.gamma),
+            shared.make_teacher(statistic, task.true_weights, labels, task.mdp, SMOKE.gamma),
             task.mdp,
             20,
             3,
@@ -81,7 +81,7 @@ def test_the_true_optimal_policy_is_no_feature():
     from prefront.exact.mdp import optimal_successor_features
 
     for task in shared.draw_tasks(SMOKE, 0, 0, "deterministic", False):
-        optimal = optimal_successor_features(task.mdp, task.truth[None], SMOKE.gamma)[0]
+        optimal = optimal_successor_features(task.mdp, task.true_weights[None], SMOKE.gamma)[0]
         assert np.abs(task.random_features - optimal).max((1, 2)).min() > 1e-6
 
 
