@@ -109,7 +109,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         largest = fits.where(labels=kinds[0], preferences=size)
         for number, pair in enumerate((OWN[0], OTHER[1], OTHER[0], OWN[1])):
             rows = largest.where(**delivery.where(pair))
-            dots = {**plots.look(number), "linestyle": "none", "alpha": 0.6}
+            dots = {**plots.series_style(number), "linestyle": "none", "alpha": 0.6}
             clipped = np.maximum(rows["scaled_return"], -1.0)
             right.plot(rows["accuracy"], clipped, markersize=3, markeredgewidth=0, label=delivery.label(pair), **dots)
         right.axhline(NEAR_OPTIMAL, color=plots.EXACT, linewidth=0.8, linestyle=":")

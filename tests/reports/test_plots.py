@@ -73,5 +73,5 @@ def test_curves_hold_their_last_measurement():
 
 def test_neighbouring_series_differ_without_colour():
     for number in range(12):
-        first, second = plots.look(number), plots.look(number + 1)
+        first, second = plots.series_style(number), plots.series_style(number + 1)
         assert all(first[name] != second[name] for name in ("color", "marker", "linestyle"))

@@ -153,7 +153,7 @@ def mean_and_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def _draw_band(axes: Axes, grid: np.ndarray, values: np.ndarray, number: int, label: str) -> None:
     mean, low, high = mean_and_band(values)
-    style = plots.look(number)
+    style = plots.series_style(number)
     axes.plot(grid, mean, color=style["color"], linestyle=style["linestyle"], label=label)
     if len(values) < FEW_SEEDS:
         axes.plot(grid, values.T, color=style["color"], alpha=0.25, linewidth=0.6)

@@ -117,7 +117,7 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     return paths
 
 
-def look(number: int) -> dict[str, Any]:
+def series_style(number: int) -> dict[str, Any]:
     """Returns colour, marker and line style of the series with this number; neighbours differ in all three."""
     return {
         "color": COLOURS[number % len(COLOURS)],
@@ -136,7 +136,7 @@ def plot_front(axes: Axes, points: ArrayLike, number: int, label: str) -> None:
     """Draws the points of a found front of two objectives."""
     x, y = np.asarray(points, np.float64).T
     size = max(5.0 - 1.8 * number, 2.0)
-    axes.plot(x, y, label=label, **{**look(number), "linestyle": "none"}, markersize=size, markeredgewidth=0)
+    axes.plot(x, y, label=label, **{**series_style(number), "linestyle": "none"}, markersize=size, markeredgewidth=0)
 
 
 def plot_attainment(axes: Axes, fronts: Sequence[ArrayLike], number: int, label: str, floor: ArrayLike) -> None:
@@ -151,11 +151,11 @@ def plot_attainment(axes: Axes, fronts: Sequence[ArrayLike], number: int, label:
     """
     levels = (1.0, 0.5, 1.0 / len(fronts))
     every, half, some = (_staircase(surface, floor) for surface in attainment_surfaces(fronts, levels))
-    colour = look(number)["color"]
+    colour = series_style(number)["color"]
     edges = np.unique(np.concatenate([every[0], some[0]]))
     low, high = (_height(surface, edges, np.asarray(floor, np.float64)[1]) for surface in (every, some))
     axes.fill_between(edges, low, high, step="pre", color=colour, alpha=0.2, linewidth=0)
-    axes.plot(*half, color=colour, linestyle=look(number)["linestyle"], linewidth=_width(number), label=label)
+    axes.plot(*half, color=colour, linestyle=series_style(number)["linestyle"], linewidth=_width(number), label=label)
 
 
 def plot_parallel(
@@ -177,7 +177,7 @@ def plot_parallel(
     places = np.arange(len(names))
     for front, options in (
         (reference, {"color": FAINT, "linewidth": 0.7}),
-        (np.asarray(points, np.float64), {"color": look(number)["color"], "linewidth": 0.6, "alpha": 0.8}),
+        (np.asarray(points, np.float64), {"color": series_style(number)["color"], "linewidth": 0.6, "alpha": 0.8}),
     ):
         axes.plot(places, ((front - low) / scale).T, **options)
     axes.set_xticks(places, [str(name).replace("_", " ") for name in names], rotation=30, ha="right")
@@ -206,7 +206,7 @@ def plot_curves(
     begin, end = max(at[0] for at, _ in runs), min(at[-1] for at, _ in runs)
     grid = np.unique(np.concatenate([at[(at >= begin) & (at <= end)] for at, _ in runs]))
     held = np.stack([of[np.searchsorted(at, grid, side="right") - 1] for at, of in runs])
-    colour, line = look(number)["color"], look(number)["linestyle"]
+    colour, line = series_style(number)["color"], series_style(number)["linestyle"]
     axes.fill_between(grid, held.min(0), held.max(0), step="post", color=colour, alpha=0.2, linewidth=0)
     axes.plot(
         grid,
@@ -250,7 +250,7 @@ def plot_intervals(
         capsize=1.5,
         elinewidth=1,
         markeredgewidth=0,
-        **{**look(number), "linestyle": "none"},
+        **{**series_style(number), "linestyle": "none"},
     )
     axes.set_yticks(np.arange(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -270,8 +270,8 @@ def plot_estimates(
         label: Its name in the legend.
     """
     middle, low, high = np.array(estimates, np.float64).reshape(-1, 3).T
-    axes.fill_between(np.asarray(x), low, high, color=look(number)["color"], alpha=0.13, linewidth=0)
-    axes.plot(np.asarray(x), middle, label=label, **look(number), markeredgewidth=0)
+    axes.fill_between(np.asarray(x), low, high, color=series_style(number)["color"], alpha=0.13, linewidth=0)
+    axes.plot(np.asarray(x), middle, label=label, **series_style(number), markeredgewidth=0)
 
 
 def _width(number: int) -> float:
