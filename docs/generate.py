@@ -16,17 +16,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import sources
+from PIL import Image
 from sources import DOCS, RESULTS, ROOT, Entry, Family, Stored
 
+from prefront.exact.mdp import random_policy, successor_features
 from prefront.reports.plots import new_figure, plot_exact_front, plot_parallel, style
 from prefront.system.provenance import describe
 from prefront.tasks.environment import Environment
+from prefront.tasks.finite import FiniteEnvironment
 from prefront.tasks.registry import make
 
 ROOT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 CELL = re.compile(r"^# %%( \[markdown\])?.*\n", re.MULTILINE)
+EPISODES = 256
 FEWEST_PARALLEL = 4  # From this number of objectives on, pairs of them would be too many pictures.
 
 
@@ -37,21 +42,44 @@ class Answer:
     Attributes:
         points: Return vectors, shape (points, objectives); None where there is no front.
         hypervolume: Against the environment's reference point, at its discount.
-        reason: Why there is none.
+        random: Mean returns of the uniformly random policy, shape (objectives,).
+        known: How these are known.
+        reason: Why there is no front.
     """
 
     points: np.ndarray | None
     hypervolume: float
+    random: np.ndarray
+    known: str
     reason: str = ""
 
 
 def answer(id: str) -> Answer:
-    """Computes the front of a registered environment under its own discount."""
+    """Computes the front of a registered environment, and its random returns, under its own discount."""
     environment = make(id)
+    random = random_returns(environment)
     try:
-        return Answer(environment.pareto_front(), environment.max_hypervolume())
+        return Answer(environment.pareto_front(), environment.max_hypervolume(), *random)
     except NotImplementedError as reason:
-        return Answer(None, np.nan, str(reason))
+        return Answer(None, np.nan, *random, str(reason))
+
+
+def random_returns(environment: Environment) -> tuple[np.ndarray, str]:
+    """Returns the mean returns of the uniformly random policy, and how they are known."""
+    if isinstance(environment, FiniteEnvironment):
+        table = environment.table()
+        features = successor_features(table, random_policy(table), environment.discount)
+        return table.initial @ features, "exact, without a time limit"
+    envs = gym.make_vec(environment.id, num_envs=EPISODES)
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    returns, running, weight = 0.0, np.ones(EPISODES, bool), 1.0
+    while running.any():
+        _, reward, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        returns += np.where(running[:, None], weight * np.asarray(reward, np.float64), 0.0)
+        running &= ~(terminated | truncated)
+        weight *= environment.discount
+    return np.mean(returns, 0), f"mean of {EPISODES} episodes, seed 0"
 
 
 def pages(answers: dict[str, Answer]) -> dict[str, str]:
@@ -91,23 +119,36 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
     rows, figures = [], []
     for variant in family.variants:
         environment, found = make(variant.id), answers.get(variant.id)
-        point = "(" + ", ".join(f"{x:g}" for x in np.atleast_1d(environment.reference_point)) + ")"
+        point = vector(np.atleast_1d(environment.reference_point))
         known = found is not None and found.points is not None
         rows.append(
             [f"`{variant.id}`", f"{environment.discount:g}", point if known or found is None else "-",
              environment.front_kind, f"{len(found.points)}" if known else "-",
-             f"{found.hypervolume:,.7g}" if known else "-"]
+             f"{found.hypervolume:,.7g}" if known else "-", vector(found.points.max(0)) if known else "-",
+             "-" if found is None else f"{vector(found.random)}, {found.known}"]
         )  # fmt: skip
+        if found is not None and variant is family.variants[0]:
+            name = variant.id.rpartition("/")[2]
+            figures.append(
+                f"![The start of {name}](../figures/start-{name}.png)\n\n*The start of `{variant.id}`: "
+                f'`gym.make("{variant.id}", render_mode="rgb_array")`, seed 0. {built_on()}*'
+            )
         if known:
             name = variant.id.rpartition("/")[2]
             figures.append(f"![Front of {name}](../figures/front-{name}.png)\n\n{front_caption(environment)}")
         elif found is not None and found.reason:
             figures.append(f"No front: {found.reason}")
-    heads = ["id", "discount", "reference point", "front", "points", "max hypervolume"]
+    heads = ["id", "discount", "reference point", "front", "points", "max hypervolume", "best in each objective"]
+    heads.append("random policy")
     objectives = f"{len(environment.objective_names)} objectives: {', '.join(environment.objective_names)}."
     made = [f"# {family.entry.name}", first, objectives, table(heads, rows), *dict.fromkeys(figures)]
     made += [f"Module `{family.entry.module}`.", sources.markdown(rest.strip())]
     return "\n\n".join(made) + "\n"
+
+
+def vector(numbers: np.ndarray) -> str:
+    """Returns a return vector as text."""
+    return "(" + ", ".join(f"{x:.4g}" for x in numbers) + ")"
 
 
 def front_caption(environment: Environment) -> str:
@@ -240,6 +281,13 @@ def group(name: str, text: str, children: list[str]) -> str:
     return f"# {name}\n\n{text}\n\n```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{listed}\n```\n"
 
 
+def picture(id: str, path: Path) -> None:
+    """Draws the state in which an environment starts."""
+    env = gym.make(id, render_mode="rgb_array")
+    env.reset(seed=0)
+    Image.fromarray(env.render()).save(path)
+
+
 def draw(id: str, points: np.ndarray, path: Path) -> None:
     """Draws a front: pairs of objectives, or from four objectives on a line for each point."""
     names = make(id).objective_names
@@ -263,6 +311,8 @@ def write(folder: Path, quick: bool = False) -> None:
     shutil.copytree(DOCS / "figures", folder / "figures")
     ids = [variant.id for family in sources.families() for variant in family.variants]
     answers = {} if quick else {id: answer(id) for id in ids}
+    for family in sources.families() if answers else []:
+        picture(id := family.variants[0].id, folder / "figures" / f"start-{id.rpartition('/')[2]}.png")
     for id, found in answers.items():
         if found.points is not None:
             draw(id, found.points, folder / "figures" / f"front-{id.rpartition('/')[2]}.png")

@@ -89,12 +89,20 @@ def test_every_figure_says_command_commit_hardware_and_seeds(pages):
     assert shown
 
 
-def test_captions_of_fronts_say_commit_and_hardware_of_the_build(generate):
+def test_an_environments_page_shows_its_front_picture_and_returns_with_their_origin(generate):
     name = "prefront/DeepSeaTreasure-v0"
-    page = generate.pages({name: generate.answer(name)})["environments/DeepSeaTreasure.md"]
-    caption = re.search(r"front-DeepSeaTreasure-v0\.png\)\n\n(.*?)\n\n", page, re.DOTALL)[1]
-    for needed in (r"pareto_front\(\)", r"Commit [0-9a-f]{7}", "no seeds", r"hardware: \d+ cores? of an"):
-        assert re.search(needed, caption), f"{caption!r} does not match {needed!r}."
+    found = generate.answer(name)
+    page = generate.pages({name: found})["environments/DeepSeaTreasure.md"]
+    for figure, command in (("front", r"pareto_front\(\)"), ("start", r"gym\.make")):
+        caption = re.search(rf"{figure}-DeepSeaTreasure-v0\.png\)\n\n(.*?)\n\n", page, re.DOTALL)[1]
+        for needed in (command, r"Commit [0-9a-f]{7}", r"\bseeds?\b", r"hardware: \d+ cores? of an"):
+            assert re.search(needed, caption), f"{caption!r} does not match {needed!r}."
+    best, random = re.search(rf"`{name}` .*? \| (\([^|]*\)) \| (\(.*?\)), exact", page).groups()
+    # The largest treasure, and the quickest; a random diver gets little.
+    assert best == f"({found.points[:, 0].max():.4g}, -1)"
+    treasure, time = (float(one) for one in random[1:-1].split(", "))
+    assert 0 < treasure < 5
+    assert -20 < time < -5
 
 
 def test_stored_tables_say_command_commit_hardware_and_seeds(pages, generate):
