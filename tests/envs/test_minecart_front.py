@@ -47,6 +47,7 @@ def test_the_front_beats_those_known_before():
     assert hypervolume(np.vstack([env.pareto_front(), published]), env.reference_point) < 1.001 * env.max_hypervolume()
 
 
+@pytest.mark.slow
 def test_stochastic_front_is_the_expectation_of_its_plans():
     env = prefront.make("Minecart-v0")
     assert env.front_kind == "best known"
