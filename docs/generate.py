@@ -125,7 +125,7 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
             [f"`{variant.id}`", f"{environment.discount:g}", point if known or found is None else "-",
              environment.front_kind, f"{len(found.points)}" if known else "-",
              f"{found.hypervolume:,.7g}" if known else "-", vector(found.points.max(0)) if known else "-",
-             "-" if found is None else f"{vector(found.random)}, {found.known}"]
+             "-" if found is None else vector(found.random)]
         )  # fmt: skip
         if found is not None and variant is family.variants[0]:
             name = variant.id.rpartition("/")[2]
@@ -142,6 +142,8 @@ def environment_page(family: Family, answers: dict[str, Answer]) -> str:
     heads.append("random policy")
     objectives = f"{len(environment.objective_names)} objectives: {', '.join(environment.objective_names)}."
     made = [f"# {family.entry.name}", first, objectives, table(heads, rows), *dict.fromkeys(figures)]
+    if (found := answers.get(family.variants[0].id)) is not None:
+        made.insert(4, f"Returns of the uniformly random policy: {found.known}.")
     made += [f"Module `{family.entry.module}`.", sources.markdown(rest.strip())]
     return "\n\n".join(made) + "\n"
 

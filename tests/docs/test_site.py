@@ -97,7 +97,8 @@ def test_an_environments_page_shows_its_front_picture_and_returns_with_their_ori
         caption = re.search(rf"{figure}-DeepSeaTreasure-v0\.png\)\n\n(.*?)\n\n", page, re.DOTALL)[1]
         for needed in (command, r"Commit [0-9a-f]{7}", r"\bseeds?\b", r"hardware: \d+ cores? of an"):
             assert re.search(needed, caption), f"{caption!r} does not match {needed!r}."
-    best, random = re.search(rf"`{name}` .*? \| (\([^|]*\)) \| (\(.*?\)), exact", page).groups()
+    assert "random policy: exact, without a time limit." in page
+    best, random = re.search(rf"`{name}` .*? \| (\([^|]*\)) \| (\([^|]*\)) \|", page).groups()
     # The largest treasure, and the quickest; a random diver gets little.
     assert best == f"({found.points[:, 0].max():.4g}, -1)"
     treasure, time = (float(one) for one in random[1:-1].split(", "))
