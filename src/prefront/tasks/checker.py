@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import pickle
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -166,7 +167,7 @@ def _check_fresh_results(subject: Subject) -> str:
             raise ConformanceError(
                 "fresh results", f"an observation that a later step overwrote: {previous!r}", f"{copy!r}, unchanged"
             )
-        previous, copy = observation, pickle.loads(pickle.dumps(observation))
+        previous, copy = observation, deepcopy(observation)
         kept.append((observation, info))
     return f"{len(kept)} results"
 
